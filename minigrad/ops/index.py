@@ -1,0 +1,131 @@
+"""Reading and adding at places: indexing, take, scatter, sorting, triangles.
+
+Everything here rests on one pair of linear ops, each the other's transpose: ``getitem`` reads at an
+index, ``_scatter`` adds into zeros at the same index.
+"""
+
+import numpy as np
+
+from minigrad import backend
+from minigrad.engine import Traced, plain, primitive
+from minigrad.ops.elementwise import where
+from minigrad.ops.reduce import argsort
+
+
+def getitem(x, index):
+    """``x[index]``: slices, integers, None, Ellipsis, integer arrays and bool masks."""
+    return _getitem(x, index=_plain_index(index))
+
+
+def _plain_index(index):
+    if isinstance(index, tuple):
+        return tuple(_plain_index(each) for each in index)
+    if isinstance(index, Traced):
+        index = plain(index)
+    dtype = getattr(index, "dtype", None)
+    if (dtype is not None and backend.is_floating(dtype)) or isinstance(index, float):
+        raise IndexError(f"getitem: index of dtype {dtype or 'float'}; expected integers or bools")
+    return index
+
+
+@primitive
+def _getitem(x, /, index):
+    return x[index]
+
+
+@primitive
+def _scatter(x, /, index, shape):
+    zeros = backend.zeros(shape, x)
+    if _repeats(index):
+        backend.scatter_add(zeros, index, x)
+    else:
+        zeros[index] = x
+    return zeros
+
+
+def _repeats(index):
+    """Whether an index may name one element twice: only integer arrays and lists can."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(
+        isinstance(part, list) or (getattr(part, "ndim", 0) > 0 and part.dtype.kind != "b")
+        for part in parts
+    )
+
+
+_getitem.vjp(lambda g, x_shape, index: _scatter(g, index=index, shape=x_shape))
+_getitem.multilinear()
+_scatter.vjp(lambda g, index: _getitem(g, index=index))
+_scatter.multilinear()
+
+
+def scatter_add(x, index, updates):
+    """``x`` with ``updates`` added at ``index``; places named twice get both."""
+    shape = np.shape(plain(x)[_plain_index(index)])
+    if np.shape(updates) != shape:
+        try:
+            updates = updates + backend.zeros(shape, plain(updates))
+        except ValueError:
+            raise ValueError(
+                f"scatter_add: updates of shape {np.shape(updates)} do not fit the indexed shape {shape}"
+            ) from None
+    return x + _scatter(updates, index=_plain_index(index), shape=tuple(np.shape(x)))
+
+
+def take(x, indices, axis=None):
+    """Elements (or slices) of ``x`` at integer ``indices`` along ``axis`` (flattened for None)."""
+    indices = plain(indices)
+    indices = indices if backend.is_array(indices) else np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"take: indices have dtype {indices.dtype}; expected integers")
+    if axis is None:
+        return getitem(x.reshape(-1), indices)
+    axis = np.lib.array_utils.normalize_axis_index(axis, np.ndim(x))
+    return getitem(x, (slice(None),) * axis + (indices,))
+
+
+def take_along_axis(x, indices, axis):
+    """``out[i, j] = x[indices[i, j], j]`` (for axis 0), and so on: one index per output element."""
+    indices = plain(indices)
+    ndim, shape = np.ndim(x), np.shape(x)
+    axis = np.lib.array_utils.normalize_axis_index(axis, ndim)
+    if indices.ndim != ndim or indices.dtype.kind not in "iu":
+        raise ValueError(
+            f"take_along_axis: indices {indices.dtype} {indices.shape} do not fit x of shape {shape};"
+            f" expected integers with {ndim} axes"
+        )
+    places = []
+    for i in range(ndim):
+        along = (1,) * i + (-1,) + (1,) * (ndim - i - 1)
+        places.append(indices if i == axis else np.arange(shape[i]).reshape(along))
+    return getitem(x, tuple(places))
+
+
+def tril(x, k=0):
+    """The lower triangle of the last two axes, up to diagonal ``k``; zeros above."""
+    return where(np.tri(*np.shape(x)[-2:], k=k, dtype=bool), x, 0.0 if _floats(x) else 0)
+
+
+def triu(x, k=0):
+    """The upper triangle of the last two axes, from diagonal ``k``; zeros below."""
+    return where(np.tri(*np.shape(x)[-2:], k=k - 1, dtype=bool), 0.0 if _floats(x) else 0, x)
+
+
+def _floats(x):
+    return backend.is_floating(x.dtype)
+
+
+def sort(x, axis=-1):
+    """Ascending along ``axis``."""
+    return take_along_axis(x, argsort(x, axis=axis), axis)
+
+
+def topk(x, k, axis=-1):
+    """The ``k`` largest along ``axis`` and their indices: (values, indices), largest first."""
+    axis = np.lib.array_utils.normalize_axis_index(axis, np.ndim(x))
+    size = np.shape(x)[axis]
+    if not 0 <= k <= size:
+        raise ValueError(f"topk: k = {k} with {size} elements along axis {axis}")
+    order = argsort(plain(x) * -1 if _floats(x) else ~plain(x), axis=axis)
+    indices = order[(slice(None),) * axis + (slice(0, k),)]
+    values = take_along_axis(x, indices, axis)
+    return values, (type(values).constant(indices) if isinstance(values, Traced) else indices)
