@@ -335,20 +335,21 @@ class Primitive:
     def __call__(self, *args, **params):
         if len(args) != self.arity or not params.keys() <= self.defaults.keys():
             args, params = self._normalise(args, params)
-        top = None
+        top, weak, inner = None, False, False
         for arg in args:
-            if isinstance(arg, Traced) and (top is None or arg.level > top):
-                top = arg.level
+            if isinstance(arg, Traced):
+                if top is None or arg.level > top:
+                    top = arg.level
+            elif type(arg) is float:
+                weak = True
         if top is None:
-            return self._compute(args, params)
-        values, weak, inner = [], False, False
+            return self._compute(backend.weak_scalars(args) if weak else args, params)
+        values = []
         for arg in args:
             if isinstance(arg, Traced):
                 if arg.level == top or arg.level == CONSTANT:
                     arg = arg.data
                 inner = inner or isinstance(arg, Traced)
-            elif type(arg) is float:
-                weak = True
             values.append(arg)
         if weak:
             values = backend.weak_scalars(values)

@@ -115,6 +115,7 @@ _power.jvp(_dpower_dx, _dpower_dy)
 
 @primitive
 def _power_of(x, /, exponent):
+    x, exponent = backend.weak_scalars([x, exponent])
     return np.square(x) if exponent == 2 else x**exponent
 
 
@@ -175,7 +176,7 @@ def clip(x, /, min=None, max=None):
     """``x`` limited to [min, max]; the gradient is 1 from bound to bound, both included."""
     if min is None and max is None:
         raise ValueError("both bounds are None; give min, max, or both")
-    return np.clip(x, min, max)
+    return np.clip(*backend.weak_scalars([x, min, max]))
 
 
 def _inside(d, x, min, max):

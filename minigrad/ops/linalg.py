@@ -1,6 +1,7 @@
 """Matrix products and linear algebra on the last two axes."""
 
 import builtins
+import math
 
 import numpy as np
 
@@ -33,14 +34,20 @@ def matmul(x, y):
 @primitive
 def _matmul(x, y):
     if x.ndim > 2 and y.ndim == 2:  # one large product in place of a small one per batch entry
-        flat = x.reshape(-1, x.shape[-1])
+        flat = x.reshape(_rows(x), x.shape[-1])
         return backend.matmul(flat, y).reshape(*x.shape[:-1], y.shape[-1])
     return backend.matmul(x, y)
 
 
+def _rows(x):
+    """How many rows all matrices of a batch have together (-1 could not tell if one is empty)."""
+    return math.prod(x.shape[:-1])
+
+
 def _dmatmul_dy(g, x, y_shape):
     if len(y_shape) == 2 and x.ndim > 2:  # sum over the batch inside the product
-        x, g = reshape(x, (-1, x.shape[-1])), reshape(g, (-1, g.shape[-1]))
+        rows = _rows(x)
+        x, g = reshape(x, (rows, x.shape[-1])), reshape(g, (rows, g.shape[-1]))
     return _matmul(x.swapaxes(-1, -2), g)
 
 

@@ -43,10 +43,12 @@ def _narrow(x, dtype):
 def gelu(x, /, approximate="none"):
     """``x`` times the normal distribution function of ``x`` (Hendrycks and Gimpel, 2016);
     ``approximate="tanh"`` is GPT-2's formula."""
+    wide = _wide(x)
     if approximate == "none":
-        return x * (0.5 * (1 + erf(x * ROOT_HALF)))
+        return _narrow(wide * (0.5 * (1 + erf(wide * ROOT_HALF))), x.dtype)
     if approximate == "tanh":
-        return 0.5 * x * (1 + tanh(ROOT_TWO_OVER_PI * (x + 0.044715 * (x * x * x))))
+        inner = ROOT_TWO_OVER_PI * (wide + 0.044715 * (wide * wide * wide))
+        return _narrow(0.5 * wide * (1 + tanh(inner)), x.dtype)
     raise ValueError(f'approximate is {approximate!r}; expected "none" or "tanh"')
 
 
@@ -67,7 +69,8 @@ gelu.kernel("cpu", "minigrad.cpu.activation:gelu")
 @fused
 def silu(x):
     """``x * sigmoid(x)``, also called swish."""
-    return x * sigmoid(x)
+    wide = _wide(x)
+    return _narrow(wide * sigmoid(wide), x.dtype)
 
 
 def _dsilu(d, x):
