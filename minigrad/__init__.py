@@ -26,7 +26,18 @@ from minigrad.transforms import (
 
 __version__ = "0.1.0"
 
-_parts = ("course", "data", "graph", "inference", "models", "nn", "optim", "text", "training", "viz")
+_parts = (
+    "course",
+    "data",
+    "graph",
+    "inference",
+    "models",
+    "nn",
+    "optim",
+    "text",
+    "training",
+    "viz",
+)
 
 
 def __getattr__(name):

@@ -54,7 +54,9 @@ def array(data, dtype=None, device=None, copy=True):
         copy = False
     dtype = data.dtype if dtype is None else as_dtype(dtype)
     if dtype.kind not in "biuf" and dtype != bfloat16:
-        raise TypeError(f"tensor: cannot hold dtype {dtype}; expected a bool, integer or float type")
+        raise TypeError(
+            f"tensor: cannot hold dtype {dtype}; expected a bool, integer or float type"
+        )
     return to_device(data.astype(dtype, copy=copy), device)
 
 
@@ -164,7 +166,7 @@ def replayed_random_state(state):
 
 
 def random_mask(shape, keep, like):
-    """A bool array of ``shape`` on the device of ``like``, each entry True with probability keep."""
+    """Bools of ``shape`` on the device of ``like``, each True with probability ``keep``."""
     mask = generator().random(shape, dtype=np.float32) < keep
     return to_device(mask, device_of(like))
 

@@ -21,9 +21,14 @@ class Tensor(Traced):
 
     def __init__(self, data, dtype=None, device=None, requires_grad=False):
         self.data = backend.array(plain(data), dtype, device)
-        self.level, self.node, self.tangent, self.grad = CONSTANT, None, None, None
+        self.level, self.node, self.tangent = CONSTANT, None, None
         if requires_grad:
             self.requires_grad_()
+
+    def __getattr__(self, name):
+        if name == "grad":  # the slot is empty until backward fills it
+            return None
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @staticmethod
     def constant(array):
@@ -109,13 +114,13 @@ class Tensor(Traced):
             raise RuntimeError(
                 "backward: this tensor came from no tensor with requires_grad"
                 if self.node is None
-                else "backward: inside grad, vjp or jvp the transform differentiates; use its result"
+                else "backward: inside grad, vjp or jvp use what the transform returns"
             )
         if gradient is None:
             if self.size != 1:
                 raise RuntimeError(
-                    f"backward: the tensor has shape {self.shape}; only a single number has a gradient:"
-                    " reduce it with sum() or mean(), or pass gradient= of this shape"
+                    f"backward: the tensor has shape {self.shape}; only a single number has a "
+                    "gradient: reduce it with sum() or mean(), or pass gradient= of this shape"
                 )
             gradient = backend.ones(self.shape, self.data)
         g = gradient if create_graph else plain(gradient)
@@ -126,14 +131,17 @@ class Tensor(Traced):
         if not isinstance(g, Traced):
             g = backend.array(g, self.dtype, self.device, copy=False)
         leaves = engine.walk([(self, g)], AMBIENT, create_graph, retain_graph or create_graph)
+        handed_out = {id(g)}
         for node, g in leaves.items():
             if (tensor := node.tensor and node.tensor()) is None:
                 continue
-            g = g if isinstance(g, Traced) else box(_own(g))
+            if not isinstance(g, Traced):
+                g = box(g.copy() if id(g) in handed_out or not _writeable(g) else g)
+                handed_out.add(id(g.data))
             tensor.grad = g if tensor.grad is None else tensor.grad + g
 
     def copy_(self, values):
-        """Overwrite all values in place (broadcasting); see ``__setitem__`` for when that may be."""
+        """Overwrite all values in place; ``__setitem__`` says when that may be."""
         self[...] = values
         return self
 
@@ -148,7 +156,9 @@ class Tensor(Traced):
         if self.node is not None and engine.records(AMBIENT):
             raise RuntimeError("in-place write to a leaf that requires grad: use `with no_grad():`")
         if isinstance(values, Tensor) and values.requires_grad and engine.records(AMBIENT):
-            raise RuntimeError("in-place write: the values require grad and would lose it; detach()")
+            raise RuntimeError(
+                "in-place write: the values require grad and would lose it; detach()"
+            )
         self.data[ops.index._plain_index(index)] = plain(values)
         engine.wrote(self.data)
 
@@ -191,8 +201,8 @@ class Tensor(Traced):
     def __array__(self, dtype=None, copy=None):
         if self.requires_grad or self.level > AMBIENT:
             raise TypeError(
-                "a tensor that is being differentiated was turned into a NumPy array; use minigrad's "
-                "ops on it, or detach() it if no derivative is wanted"
+                "a tensor that is being differentiated was turned into a NumPy array; use "
+                "minigrad's ops on it, or detach() it if no derivative is wanted"
             )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
@@ -241,9 +251,8 @@ def _is_shape(arguments):
     return len(arguments) == 1 and isinstance(arguments[0], (tuple, list))
 
 
-def _own(g):
-    """A gradient that may be handed out: never a read-only broadcast view."""
-    return g if getattr(getattr(g, "flags", None), "writeable", True) else g.copy()
+def _writeable(array):
+    return getattr(getattr(array, "flags", None), "writeable", True)
 
 
 def _method(name):
@@ -256,14 +265,14 @@ def _method(name):
     return method
 
 
-for _name in (
-    "abs all any argmax argmin argsort broadcast_to ceil clip cos cosh cross_entropy cumsum dot "
-    "dropout erf exp expand_dims expm1 flip floor gelu inv isfinite isnan layer_norm log log1p "
-    "log_softmax logsumexp matmul max maximum mean min minimum moveaxis norm outer pad power prod "
-    "relu rint rms_norm roll scatter_add sigmoid sign silu sin sinh softmax softplus sort split "
-    "sqrt square squeeze std sum swapaxes take take_along_axis tan tanh tile topk trace tril triu "
-    "var"
-).split():
+_methods = """
+    abs all any argmax argmin argsort broadcast_to ceil clip cos cosh cross_entropy cumsum dot
+    dropout erf exp expand_dims expm1 flip floor gelu inv isfinite isnan layer_norm log log1p
+    log_softmax logsumexp matmul max maximum mean min minimum moveaxis norm outer pad power prod
+    relu rint rms_norm roll scatter_add sigmoid sign silu sin sinh softmax softplus sort split
+    sqrt square squeeze std sum swapaxes take take_along_axis tan tanh tile topk trace tril triu var
+"""
+for _name in _methods.split():
     setattr(Tensor, _name, _method(_name))
 
 

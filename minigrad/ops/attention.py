@@ -42,9 +42,7 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, causal=False, scale=None
     return reshape(matmul(softmax(scores, axis=-1), v), (B, n_h, Lq, v.shape[-1]))
 
 
-scaled_dot_product_attention.kernel(
-    "cpu", "minigrad.cpu.attention:scaled_dot_product_attention"
-)
+scaled_dot_product_attention.kernel("cpu", "minigrad.cpu.attention:scaled_dot_product_attention")
 
 
 def causal_mask(Lq, Lk):

@@ -53,15 +53,17 @@ def parse(subscripts, shapes):
     for term in (*terms, output):
         letters = term.replace("...", "", 1)
         if bad := [c for c in letters if c not in string.ascii_letters]:
-            raise ValueError(f'einsum: unexpected {bad[0]!r} in "{subscripts}"; use letters and ...')
+            raise ValueError(
+                f'einsum: unexpected {bad[0]!r} in "{subscripts}"; use letters and ...'
+            )
     free = [c for c in string.ascii_letters if c not in text]
-    hidden = [len(s) - len(t.replace("...", "")) if "..." in t else 0 for t, s in zip(terms, shapes)]
+    named = [len(term.replace("...", "")) for term in terms]
+    hidden = [len(s) - n if "..." in t else 0 for t, s, n in zip(terms, shapes, named)]
     dots = "".join(free[: max(hidden, default=0)])
     for k, (term, shape) in enumerate(zip(terms, shapes)):
-        named = len(term.replace("...", ""))
-        if hidden[k] < 0 or ("..." not in term and named != len(shape)):
+        if hidden[k] < 0 or ("..." not in term and named[k] != len(shape)):
             raise ValueError(
-                f'einsum: "{term}" names {named} axes, but operand {k} has shape {tuple(shape)}'
+                f'einsum: "{term}" names {named[k]} axes, but operand {k} has shape {tuple(shape)}'
             )
         terms[k] = term.replace("...", dots[len(dots) - hidden[k] :])
     if not arrow:
@@ -165,7 +167,7 @@ def _sum_single(term, x, output):
 
 
 def _pair(a, x, b, y, output):
-    """One batched product: letters in both and in the output are batch, in both alone are summed."""
+    """One batched product: shared letters are batch if the output has them, else summed."""
     x, a = _sum_lonely(a, x, b + output)
     y, b = _sum_lonely(b, y, a + output)
     size = sizes([a, b], [x.shape, y.shape])
@@ -218,9 +220,9 @@ def _einsum_transpose(g, output, others, term, shape):
     g = _einsum(g, *(y for _, y in others), subscripts=f"{left}->{known}")
     size = dict(zip(term, shape))
     if known != letters:  # letters summed over in this operand alone: every index gets the same
-        position = {c: i for i, c in enumerate(known)}
-        g = reshape(g, [g.shape[position[c]] if c in position else 1 for c in letters])
-        g = broadcast_to(g, [size[c] if c not in position else g.shape[i] for i, c in enumerate(letters)])
+        sizes_now = dict(zip(known, g.shape))
+        g = reshape(g, [sizes_now.get(c, 1) for c in letters])
+        g = broadcast_to(g, [sizes_now.get(c, size[c]) for c in letters])
     if letters == term:
         return g
     return _on_diagonal(g, letters=letters, term=term)
@@ -240,5 +242,3 @@ _on_diagonal.multilinear()
 
 _einsum.vjp_all(_einsum_vjp)
 _einsum.multilinear()
-
-

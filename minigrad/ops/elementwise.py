@@ -176,7 +176,9 @@ def clip(x, /, min=None, max=None):
     """``x`` limited to [min, max]; the gradient is 1 from bound to bound, both included."""
     if min is None and max is None:
         raise ValueError("both bounds are None; give min, max, or both")
-    return np.clip(*backend.weak_scalars([x, min, max]))
+    x, min, max = backend.weak_scalars([x, min, max])
+    x = x if min is None else np.maximum(x, min)
+    return x if max is None else np.minimum(x, max)
 
 
 def _inside(d, x, min, max):

@@ -66,7 +66,7 @@ def scatter_add(x, index, updates):
             updates = updates + backend.zeros(shape, plain(updates))
         except ValueError:
             raise ValueError(
-                f"scatter_add: updates of shape {np.shape(updates)} do not fit the indexed shape {shape}"
+                f"scatter_add: updates {np.shape(updates)} do not fit the indexed shape {shape}"
             ) from None
     return x + _scatter(updates, index=_plain_index(index), shape=tuple(np.shape(x)))
 
@@ -90,8 +90,8 @@ def take_along_axis(x, indices, axis):
     axis = np.lib.array_utils.normalize_axis_index(axis, ndim)
     if indices.ndim != ndim or indices.dtype.kind not in "iu":
         raise ValueError(
-            f"take_along_axis: indices {indices.dtype} {indices.shape} do not fit x of shape {shape};"
-            f" expected integers with {ndim} axes"
+            f"take_along_axis: indices {indices.dtype} {indices.shape} do not fit x {shape}; "
+            f"expected integers with {ndim} axes"
         )
     places = []
     for i in range(ndim):

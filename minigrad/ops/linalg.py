@@ -79,9 +79,6 @@ def trace(x):
     return sum(getitem(x, (..., diagonal, diagonal)), axis=-1)
 
 
-
-
-
 @primitive
 def inv(x):
     """The inverse of square matrices. Raises numpy.linalg.LinAlgError for singular ones."""

@@ -267,5 +267,3 @@ def one_hot(ids, num_classes, dtype=np.float32):
     ids = plain(ids)
     check_ids(ids, num_classes, "one_hot: ids")
     return (ids[..., None] == np.arange(num_classes)).astype(dtype)
-
-

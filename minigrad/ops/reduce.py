@@ -37,7 +37,7 @@ def axes_of(axis, ndim):
 
 def _kept(x, shape, axis, keepdims):
     """A reduced ``x`` with its axes back as size 1, so that it broadcasts to ``shape`` again."""
-    if keepdims or axis is None and not shape:
+    if keepdims or (axis is None and not shape):
         return x
     gone = axes_of(axis, len(shape))
     return reshape(x, tuple(1 if i in gone else n for i, n in enumerate(shape)))

@@ -23,7 +23,7 @@ reshape.multilinear()
 
 @primitive
 def transpose(x, /, axes=None):
-    """The axes of ``x`` in another order (reversed for None): ``out.shape[i] = x.shape[axes[i]]``."""
+    """Axes in another order (reversed for None): ``out.shape[i] = x.shape[axes[i]]``."""
     return np.transpose(x, axes)
 
 
@@ -75,7 +75,9 @@ def squeeze(x, axis=None):
         return reshape(x, tuple(n for n in shape if n != 1))
     places = {_axis(a, len(shape)) for a in (axis if isinstance(axis, tuple) else (axis,))}
     if wrong := [a for a in sorted(places) if shape[a] != 1]:
-        raise ValueError(f"squeeze: axis {wrong[0]} of shape {shape} has size {shape[wrong[0]]}, not 1")
+        raise ValueError(
+            f"squeeze: axis {wrong[0]} of shape {shape} has size {shape[wrong[0]]}, not 1"
+        )
     return reshape(x, tuple(n for i, n in enumerate(shape) if i not in places))
 
 
@@ -148,8 +150,8 @@ def pad(x, pad_width, constant_value=0):
         width = np.broadcast_to(np.asarray(pad_width, int), (np.ndim(x), 2))
     except ValueError:
         raise ValueError(
-            f"pad: pad_width {pad_width} does not fit {np.ndim(x)} axes; expected n, (before, after) "
-            "or one pair per axis"
+            f"pad: pad_width {pad_width} does not fit {np.ndim(x)} axes; expected n, "
+            "(before, after) or one pair per axis"
         ) from None
     if (width < 0).any():
         raise ValueError(f"pad: pad_width {pad_width} is negative; slice to crop")
@@ -162,9 +164,9 @@ def _pad(x, /, pad_width, constant_value):
 
 
 _pad.vjp(
-    lambda g, x_shape, pad_width: (
-        g[tuple(slice(before, before + n) for n, (before, _) in zip(x_shape, pad_width))]
-    )
+    lambda g, x_shape, pad_width: g[
+        tuple(slice(before, before + n) for n, (before, _) in zip(x_shape, pad_width))
+    ]
 )
 _pad.jvp(lambda dx, pad_width: _pad(dx, pad_width=pad_width, constant_value=0))
 

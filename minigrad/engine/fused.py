@@ -1,0 +1,121 @@
+"""Fused ops: primitives specified by composed ops, with kernels that stand in for them."""
+
+import importlib
+
+from minigrad import backend
+from minigrad.engine.primitive import Primitive, explainable
+from minigrad.engine.state import CONSTANT, _state, new_level
+from minigrad.engine.traced import Node, Traced, box, leaf
+from minigrad.engine.walk import walk
+
+
+class Fused(Primitive):
+    """A primitive whose body, composed of ops, is its specification at every order; kernels for
+    plain arrays hang on it by device name and are loaded on first use."""
+
+    def __init__(self, body):
+        super().__init__(body)
+        self.kernels = {}
+
+    def kernel(self, device, where):
+        """Name the kernel for a device: ``"package.module:class"`` (see ``minigrad.cpu``)."""
+        self.kernels[device] = where
+
+    def _kernel_for(self, values, params):
+        if not self.kernels or not _state.get().kernels:
+            return None
+        array = values[0]
+        kernel = self.kernels.get(backend.device_of(array).partition(":")[0])
+        if isinstance(kernel, str):
+            kernel = self._load(kernel, array)
+        if kernel is None:
+            return None
+        for value in values:
+            dtype = getattr(value, "dtype", None)
+            if dtype is not None and dtype.kind == "f" and dtype.name not in kernel.dtypes:
+                return None
+        if array.dtype.name not in kernel.dtypes:
+            return None
+        supports = getattr(kernel, "supports", None)
+        return kernel if supports is None or supports(*values, **params) else None
+
+    def _load(self, where, array):
+        module, _, name = where.partition(":")
+        try:
+            kernel = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError:
+            kernel = None
+        self.kernels[backend.device_of(array).partition(":")[0]] = kernel
+        return kernel
+
+    def __call__(self, *args, **params):
+        if len(args) != self.arity or not params.keys() <= self.defaults.keys():
+            args, params = self._normalise(args, params)
+        top, values = None, []
+        for arg in args:
+            if isinstance(arg, Traced):
+                if top is None or arg.level > top:
+                    top = arg.level
+                arg = arg.data
+            values.append(arg)
+        params = {**self.defaults, **params}
+        if (
+            any(isinstance(value, Traced) for value in values)
+            or not backend.is_array(values[0])
+            or any(isinstance(arg, Traced) and arg.tangent is not None for arg in args)
+            or self._mixes_levels(args, top)
+            or (kernel := self._kernel_for(values, params)) is None
+        ):
+            return super().__call__(*args, **params) if self.vjps else self._specified(args, params)
+        try:
+            out, saved = kernel.forward(*values, **params)
+        except explainable as error:
+            raise self.explained(error, values) from error
+        current = _state.get()
+        if current.anomaly:
+            self.check_finite(out, values)
+        if top is None:
+            return out
+        if top == CONSTANT or top < current.recording_since:
+            return box(out)
+        parents = [a.node if isinstance(a, Traced) and a.level == top else None for a in args]
+        env = dict(zip(self.names, values), saved=saved, kernel=kernel)
+        node = Node(self, parents, env, params, out)
+        if current.region is not None:
+            current.region.enter(node, top)
+        return box(out, top, node)
+
+    def _specified(self, args, params):
+        try:
+            return self.forward(*args, **params)
+        except (ValueError, TypeError, IndexError) as error:
+            raise self.explained(error, args) from error
+
+    @staticmethod
+    def _mixes_levels(args, top):
+        return any(isinstance(arg, Traced) and arg.level not in (top, CONSTANT) for arg in args)
+
+    def _compute(self, values, params):
+        kernel = self._kernel_for(values, params) if backend.is_array(values[0]) else None
+        if kernel is None:
+            return super()._compute(values, params)
+        return kernel.forward(*values, **{**self.defaults, **params})[0]
+
+    def pull(self, parents, env, params, g):
+        """By the kernel for plain arrays, else through the specification on its own level."""
+        if "kernel" not in env:
+            return super().pull(parents, env, params, g)
+        values = [env[name] for name in self.names]
+        if not isinstance(g, Traced) and not any(isinstance(v, Traced) for v in values):
+            needs = tuple(parent is not None for parent in parents)
+            return env["kernel"].backward(g, env["saved"], needs, **params)
+        level = new_level()
+        boxed = [v if p is None else leaf(v, level) for v, p in zip(values, parents)]
+        out = self.forward(*boxed, **params)
+        found = walk([(out, g)], level)
+        return [None if p is None else found.get(b.node) for b, p in zip(boxed, parents)]
+
+
+def fused(body):
+    """Decorator: make a function composed of ops a Fused primitive."""
+    return Fused(body)

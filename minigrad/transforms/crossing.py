@@ -1,0 +1,75 @@
+"""What happens to values where they enter and leave a transform."""
+
+import numpy as np
+
+from minigrad import backend
+from minigrad.engine import CONSTANT, Traced, box, plain
+from minigrad.transforms.trees import flatten
+
+
+def inner(value, what, where):
+    """A leaf of the caller's as what a level holds: an array, or the caller's own Tensor."""
+    if isinstance(value, Traced):
+        value = value.data if value.level == CONSTANT else value
+    elif not backend.is_array(value):
+        value = backend.array(value)
+    if not backend.is_floating(value.dtype):
+        raise TypeError(
+            f"{what}: {where} has dtype {value.dtype}; derivatives need floating point, "
+            "as in astype('float32') or 1.0 in place of 1"
+        )
+    return value
+
+
+def constant(value):
+    """Arrays become Tensors for the function; everything else goes in as it is."""
+    return box(value) if backend.is_array(value) else value
+
+
+def has_tensor(tree):
+    return any(isinstance(each, Traced) for each in flatten(tree)[0])
+
+
+def outward(value, tensors):
+    """A result for the caller: a bare array unless there were Tensors in, or a graph follows it."""
+    if isinstance(value, Traced):
+        return value if tensors or value.level != CONSTANT else value.data
+    if not backend.is_array(value):
+        return value
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        value = value.copy()
+    return box(value) if tensors else value
+
+
+def lower(value, level):
+    """A value without ``level``."""
+    return value.data if isinstance(value, Traced) and value.level in (level, CONSTANT) else value
+
+
+def tensor_outputs(tree, what):
+    leaves, rebuild = flatten(tree)
+    for each in leaves:
+        if not isinstance(each, Traced) and not backend.is_array(each):
+            if isinstance(each, (int, float)):
+                continue
+            raise TypeError(
+                f"{what}: the function returned {type(each).__name__}, expected Tensors"
+            )
+    return [each if hasattr(each, "shape") else backend.array(each) for each in leaves], rebuild
+
+
+def seed_of(value, like, what):
+    value = value.data if isinstance(value, Traced) and value.level == CONSTANT else value
+    if not isinstance(value, Traced) and not backend.is_array(value):
+        value = backend.array(value, like.dtype)
+    if value.shape != like.shape:
+        raise ValueError(f"{what}: got shape {tuple(value.shape)}, expected {tuple(like.shape)}")
+    return value if value.dtype == like.dtype else value.astype(like.dtype)
+
+
+def or_zero(value, like):
+    return backend.zeros(like.shape, plain(like)) if value is None else value
+
+
+def as_array(value):
+    return plain(value) if hasattr(value, "shape") else backend.array(value)

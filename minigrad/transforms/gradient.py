@@ -1,0 +1,85 @@
+"""Gradients of a single number, and recomputation in place of memory."""
+
+import functools
+
+from minigrad import backend, engine
+from minigrad.engine import Traced, leaf, new_level, plain
+from minigrad.transforms.crossing import constant, has_tensor, inner, lower, or_zero, outward
+from minigrad.transforms.trees import flatten, map_leaves
+
+
+def value_and_grad(f, argnums=0):
+    """A function like ``f`` that returns ``(f(*args), gradient)``.
+
+    ``argnums`` names the positional arguments to differentiate: an integer for one gradient in the
+    structure of that argument, or a tuple for a tuple of them. f must return a single number.
+    """
+
+    @functools.wraps(f, updated=())
+    def with_gradient(*args, **kwargs):
+        single = isinstance(argnums, int)
+        chosen = positions(argnums, len(args))
+        tensors, level = has_tensor((args, kwargs)), new_level()
+        leaves, rebuild = flatten([args[i] for i in chosen])
+        where = f"argument {argnums}" if single else f"an argument of {argnums}"
+        boxed = [leaf(inner(v, "grad", where), level) for v in leaves]
+        full = [map_leaves(constant, a) for a in args]
+        for i, value in zip(chosen, rebuild(boxed)):
+            full[i] = value
+        kwargs = {k: map_leaves(constant, v) for k, v in kwargs.items()}
+        out = f(*full, **kwargs)
+        _check_number(out)
+        grads = {}
+        if isinstance(out, Traced) and out.level == level:
+            one = backend.ones(out.shape, plain(out))
+            grads = engine.walk([(out, one)], level, retain_graph=False)
+        grads = [or_zero(grads.get(b.node), b.data) for b in boxed]
+        gradient = rebuild([outward(g, tensors) for g in grads])
+        return outward(lower(out, level), tensors), gradient[0] if single else tuple(gradient)
+
+    return with_gradient
+
+
+def positions(argnums, count):
+    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for i in chosen:
+        if not -count <= i < count:
+            raise ValueError(f"grad: argnums names argument {i}, but {count} were given")
+    return [i % count for i in chosen]
+
+
+def _check_number(out):
+    if not isinstance(out, Traced):
+        if isinstance(out, (int, float)) or backend.is_array(out):
+            return
+        raise TypeError(f"grad: the function returned {type(out).__name__}, expected one number")
+    if out.size != 1:
+        raise ValueError(
+            f"grad: the function returned shape {tuple(out.shape)}; only a single number has a "
+            "gradient: reduce it with sum() or mean(), or use jacobian or vjp"
+        )
+    if not backend.is_floating(out.dtype):
+        raise TypeError(f"grad: the function returned dtype {out.dtype}, expected floating point")
+
+
+def grad(f, argnums=0):
+    """A function like ``f`` that returns the gradient of its single number; see value_and_grad."""
+    both = value_and_grad(f, argnums)
+
+    @functools.wraps(f, updated=())
+    def gradient(*args, **kwargs):
+        return both(*args, **kwargs)[1]
+
+    return gradient
+
+
+def checkpoint(f):
+    """``f`` with less memory: its inner values are dropped and recomputed when backward needs them
+    (Chen et al., 2016), with the same random draws (dropout) as the first time."""
+
+    @functools.wraps(f, updated=())
+    def checkpointed(*args, **kwargs):
+        region = engine.Region(lambda: f(*args, **kwargs), backend.random_state())
+        return region.record()
+
+    return checkpointed
