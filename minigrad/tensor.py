@@ -110,12 +110,10 @@ class Tensor(Traced):
         (which retains it too) the gradients are themselves part of a graph. Raises RuntimeError
         when there is nothing to differentiate, or the graph was freed or changed in place.
         """
-        if self.node is None or self.level != AMBIENT:
-            raise RuntimeError(
-                "backward: this tensor came from no tensor with requires_grad"
-                if self.node is None
-                else "backward: inside grad, vjp or jvp use what the transform returns"
-            )
+        if self.level > AMBIENT:
+            raise RuntimeError("backward: inside grad, vjp or jvp use what the transform returns")
+        if self.node is None:
+            raise RuntimeError("backward: this tensor came from no tensor with requires_grad")
         if gradient is None:
             if self.size != 1:
                 raise RuntimeError(

@@ -30,12 +30,12 @@ class Fused(Primitive):
             kernel = self._load(kernel, array)
         if kernel is None:
             return None
-        for value in values:
-            dtype = getattr(value, "dtype", None)
-            if dtype is not None and dtype.kind == "f" and dtype.name not in kernel.dtypes:
-                return None
         if array.dtype.name not in kernel.dtypes:
             return None
+        for value in values:
+            dtype = getattr(value, "dtype", array.dtype)
+            if dtype != array.dtype and backend.is_floating(dtype):
+                return None
         supports = getattr(kernel, "supports", None)
         return kernel if supports is None or supports(*values, **params) else None
 

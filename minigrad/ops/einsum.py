@@ -43,6 +43,8 @@ def parse(subscripts, shapes):
     Raises ValueError for a wrong count of operands or letters, unknown characters, output letters
     that no operand has, and sizes that disagree.
     """
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: subscripts are a {type(subscripts).__name__}; expected a str first")
     text = subscripts.replace(" ", "")
     inputs, arrow, output = text.partition("->")
     terms = inputs.split(",")

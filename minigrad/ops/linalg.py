@@ -74,6 +74,8 @@ def outer(x, y):
 
 def trace(x):
     """The sum of the diagonal of the last two axes."""
+    if np.ndim(x) < 2:
+        raise ValueError(f"trace: x has shape {np.shape(x)}; expected a matrix or a batch of them")
     n = builtins.min(np.shape(x)[-2:])
     diagonal = np.arange(n)
     return sum(getitem(x, (..., diagonal, diagonal)), axis=-1)

@@ -83,14 +83,18 @@ silu.jvp(_dsilu)
 silu.kernel("cpu", "minigrad.cpu.activation:silu")
 
 
+def _shifted(x, axis):
+    """``x`` less its largest entry: the same softmax, and no digits lost to a common offset."""
+    highest = stop_gradient(max(x, axis=axis, keepdims=True))
+    return x - where(isfinite(highest), highest, 0.0)
+
+
 @fused
 def softmax(x, /, axis=-1):
     """``exp(x)`` divided by its sum over ``axis``; a row of -inf alone gives zeros."""
     if 0 in np.shape(x):
         return x * 1
-    wide = _wide(x)
-    highest = stop_gradient(max(wide, axis=axis, keepdims=True))
-    e = exp(wide - where(isfinite(highest), highest, 0.0))
+    e = exp(_shifted(_wide(x), axis))
     total = sum(e, axis=axis, keepdims=True)
     return _narrow(e / where(equal(total, 0), 1.0, total), x.dtype)
 
@@ -108,9 +112,11 @@ softmax.kernel("cpu", "minigrad.cpu.softmax:softmax")
 @fused
 def log_softmax(x, /, axis=-1):
     """The logarithm of ``softmax``, without ever taking the logarithm of 0."""
-    wide = _wide(x)
-    total = logsumexp(wide, axis=axis, keepdims=True)
-    return _narrow(wide - where(isfinite(total), total, 0.0), x.dtype)
+    if 0 in np.shape(x):
+        return x * 1
+    shifted = _shifted(_wide(x), axis)
+    total = logsumexp(shifted, axis=axis, keepdims=True)
+    return _narrow(shifted - where(isfinite(total), total, 0.0), x.dtype)
 
 
 log_softmax.vjp(lambda g, out, axis: g - exp(out) * sum(g, axis=axis, keepdims=True))
@@ -139,6 +145,7 @@ def cross_entropy(logits, targets, /, ignore_index=-100, label_smoothing=0.0, re
     else:
         valid = not_equal(plain(targets), ignore_index)
         index = expand_dims(np.where(valid, plain(targets), 0), -1)
+        wide = _shifted(wide, -1) if wide.shape[-1] else wide
         total = logsumexp(wide, axis=-1)
         losses = total - take_along_axis(wide, index, -1).reshape(targets.shape)
         if label_smoothing:

@@ -121,6 +121,8 @@ _concatenate.jvp_all(lambda dx, arrays, axis: _concatenate(*_filled(dx, arrays),
 def stack(arrays, axis=0):
     """Arrays of one shape joined along a new axis."""
     arrays = list(arrays)
+    if not arrays:
+        raise ValueError("stack: needs at least one array")
     if len({np.shape(a) for a in arrays}) > 1:
         raise ValueError(f"stack: shapes differ: {[np.shape(a) for a in arrays]}")
     return concatenate([expand_dims(a, axis) for a in arrays], axis=axis)

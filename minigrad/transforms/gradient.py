@@ -79,7 +79,9 @@ def checkpoint(f):
 
     @functools.wraps(f, updated=())
     def checkpointed(*args, **kwargs):
-        region = engine.Region(lambda: f(*args, **kwargs), backend.random_state())
-        return region.record()
+        tensors = has_tensor((args, kwargs))
+        inside, named = map_leaves(constant, args), map_leaves(constant, kwargs)
+        region = engine.Region(lambda: f(*inside, **named), backend.random_state())
+        return map_leaves(lambda out: outward(out, tensors), region.record())
 
     return checkpointed
