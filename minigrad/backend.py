@@ -113,10 +113,12 @@ def weak_scalars(values):
 
 
 def matmul(x, y):
-    """``x @ y``; half precision multiplies in float32 on the CPU, where BLAS knows no halves."""
-    if x.dtype.itemsize <= 2 and x.dtype in HALF and y.dtype in HALF and array_module(x) is np:
-        product = np.matmul(x.astype(np.float32), y.astype(np.float32))
-        return product.astype(np.promote_types(x.dtype, y.dtype) if x.dtype != y.dtype else x.dtype)
+    """``x @ y``. Half precision multiplies in float32 where no BLAS knows it: on the CPU, and
+    bfloat16 in CuPy's batched products."""
+    if x.dtype.itemsize <= 2 and x.dtype in HALF and y.dtype in HALF:
+        if array_module(x) is np or (x.ndim > 2 and bfloat16 in (x.dtype, y.dtype)):
+            product = np.matmul(x.astype(np.float32), y.astype(np.float32))
+            return product.astype(x.dtype) if x.dtype == y.dtype else product
     return np.matmul(x, y)
 
 
@@ -127,7 +129,33 @@ def accumulator(dtype):
 
 def scatter_add(target, index, updates):
     """``target[index] += updates`` in place, adding up where an index repeats."""
-    array_module(target).add.at(target, index, updates)
+    if target.dtype == bfloat16 and array_module(target) is not np:  # CuPy adds no bfloat16 there
+        wide = target.astype(np.float32)
+        scatter_add(wide, index, updates.astype(np.float32))
+        target[...] = wide.astype(bfloat16)
+    else:
+        array_module(target).add.at(target, index, updates)
+
+
+def beside(x, like):
+    """The array ``x`` on the device of ``like``."""
+    return to_device(x, device_of(like))
+
+
+def argsort(x, axis):
+    """The indices that sort ``x`` along ``axis``, stable."""
+    if x.dtype == bfloat16:
+        x = x.astype(np.float32)
+    return np.argsort(x, axis=axis, kind="stable")
+
+
+def solve(a, b):
+    """The ``x`` with ``a @ x = b``, (..., n, n) and (..., n, m), leading axes broadcast."""
+    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    if array_module(a) is not np:  # CuPy wants the leading axes spelled out
+        a = np.broadcast_to(a, lead + a.shape[-2:])
+        b = np.broadcast_to(b, lead + b.shape[-2:])
+    return np.linalg.solve(a, b)
 
 
 _generator = contextvars.ContextVar("random generator")
@@ -184,4 +212,4 @@ def ones(shape, like):
 def erf(x):
     """The error function of an array, elementwise."""
     where = "minigrad.cpu.activation" if array_module(x) is np else "cupyx.scipy.special"
-    return importlib.import_module(where).erf(x)
+    return importlib.import_module(where).erf(x).astype(x.dtype, copy=False)

@@ -157,8 +157,12 @@ class Tensor(Traced):
             raise RuntimeError(
                 "in-place write: the values require grad and would lose it; detach()"
             )
-        self.data[ops.index._plain_index(index)] = plain(values)
+        self.data[ops.index._plain_index(index)] = self._beside(values)
         engine.wrote(self.data)
+
+    def _beside(self, values):
+        values = plain(values)
+        return backend.beside(values, self.data) if backend.is_array(values) else values
 
     def __repr__(self):
         body = np.array2string(self.numpy(), separator=", ", prefix="tensor(", precision=4)

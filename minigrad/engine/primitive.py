@@ -256,7 +256,12 @@ class Primitive:
 
     def explained(self, error, values):
         """The same error, saying which op it came from and what it was given."""
-        given = ", ".join(f"{n} {describe(v)}" for n, v in self.labelled(values))
+        labelled = self.labelled(values)
+        given = ", ".join(f"{n} {describe(v)}" for n, v in labelled)
+        places = {backend.device_of(plain(v)) for _, v in labelled if hasattr(v, "shape")}
+        if len(places) > 1:
+            error = f"operands are on {' and '.join(sorted(places))}; move them with to()"
+            return ValueError(f"{self.name}: {error} (given {given})")
         return type(error)(f"{self.name}: {error} (given {given})")
 
     def labelled(self, values):

@@ -38,7 +38,7 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, causal=False, scale=None
         else:
             scores = where(full, scores, -math.inf)
     if causal:
-        scores = where(causal_mask(Lq, Lk), scores, -math.inf)
+        scores = where(backend.beside(causal_mask(Lq, Lk), plain(q)), scores, -math.inf)
     return reshape(matmul(softmax(scores, axis=-1), v), (B, n_h, Lq, v.shape[-1]))
 
 

@@ -44,7 +44,9 @@ def parse(subscripts, shapes):
     that no operand has, and sizes that disagree.
     """
     if not isinstance(subscripts, str):
-        raise TypeError(f"einsum: subscripts are a {type(subscripts).__name__}; expected a str first")
+        raise TypeError(
+            f"einsum: subscripts are a {type(subscripts).__name__}; expected a str first"
+        )
     text = subscripts.replace(" ", "")
     inputs, arrow, output = text.partition("->")
     terms = inputs.split(",")

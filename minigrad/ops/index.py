@@ -63,7 +63,7 @@ def scatter_add(x, index, updates):
     shape = np.shape(plain(x)[_plain_index(index)])
     if np.shape(updates) != shape:
         try:
-            updates = updates + backend.zeros(shape, plain(updates))
+            updates = updates + backend.zeros(shape, plain(updates if np.shape(updates) else x))
         except ValueError:
             raise ValueError(
                 f"scatter_add: updates {np.shape(updates)} do not fit the indexed shape {shape}"
@@ -96,18 +96,24 @@ def take_along_axis(x, indices, axis):
     places = []
     for i in range(ndim):
         along = (1,) * i + (-1,) + (1,) * (ndim - i - 1)
-        places.append(indices if i == axis else np.arange(shape[i]).reshape(along))
+        places.append(
+            indices if i == axis else backend.beside(np.arange(shape[i]).reshape(along), indices)
+        )
     return getitem(x, tuple(places))
 
 
 def tril(x, k=0):
     """The lower triangle of the last two axes, up to diagonal ``k``; zeros above."""
-    return where(np.tri(*np.shape(x)[-2:], k=k, dtype=bool), x, 0.0 if _floats(x) else 0)
+    return where(_lower(x, k), x, 0.0 if _floats(x) else 0)
 
 
 def triu(x, k=0):
     """The upper triangle of the last two axes, from diagonal ``k``; zeros below."""
-    return where(np.tri(*np.shape(x)[-2:], k=k - 1, dtype=bool), 0.0 if _floats(x) else 0, x)
+    return where(_lower(x, k - 1), 0.0 if _floats(x) else 0, x)
+
+
+def _lower(x, k):
+    return backend.beside(np.tri(*np.shape(x)[-2:], k=k, dtype=bool), plain(x))
 
 
 def _floats(x):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from minigrad import backend
-from minigrad.engine import primitive
+from minigrad.engine import plain, primitive
 from minigrad.ops.einsum import einsum
 from minigrad.ops.elementwise import multiply
 from minigrad.ops.index import getitem, tril
@@ -77,7 +77,7 @@ def trace(x):
     if np.ndim(x) < 2:
         raise ValueError(f"trace: x has shape {np.shape(x)}; expected a matrix or a batch of them")
     n = builtins.min(np.shape(x)[-2:])
-    diagonal = np.arange(n)
+    diagonal = backend.beside(np.arange(n), plain(x))
     return sum(getitem(x, (..., diagonal, diagonal)), axis=-1)
 
 
@@ -105,7 +105,7 @@ def solve(a, b):
 
 @primitive
 def _solve(a, b):
-    return np.linalg.solve(a, b)
+    return backend.solve(a, b)
 
 
 _solve.vjp(
@@ -126,7 +126,7 @@ def cholesky(x):
 
 def _halved(x):
     """The lower triangle with its diagonal halved."""
-    return tril(x) - 0.5 * (x * np.eye(x.shape[-1], dtype=x.dtype))
+    return tril(x) - 0.5 * (x * backend.beside(np.eye(x.shape[-1], dtype=x.dtype), plain(x)))
 
 
 def _cholesky_vjp(g, out):

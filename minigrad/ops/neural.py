@@ -273,4 +273,4 @@ def one_hot(ids, num_classes, dtype=np.float32):
     """(...) integer ids to (..., num_classes), 1 at the id and 0 elsewhere."""
     ids = plain(ids)
     check_ids(ids, num_classes, "one_hot: ids")
-    return (ids[..., None] == np.arange(num_classes)).astype(dtype)
+    return (ids[..., None] == backend.beside(np.arange(num_classes), ids)).astype(dtype)

@@ -97,6 +97,8 @@ def std(x, axis=None, keepdims=False, ddof=0):
 def norm(x, ord=2, axis=None, keepdims=False):
     """The vector norm over ``axis``: ord 1, 2, ``inf``, ``-inf`` or any p. For ord 2 the derivative
     at 0 is 0 (a subgradient, as in PyTorch)."""
+    if not isinstance(ord, int | float) or ord == 0:
+        raise ValueError(f"norm: ord is {ord!r}; expected 1, 2, inf, -inf or another p, not 0")
     if ord == 2:
         return _norm(x, axis=axis, keepdims=keepdims)
     if ord == 1:
@@ -176,7 +178,7 @@ def argmin(x, /, axis=None, keepdims=False):
 @primitive
 def argsort(x, /, axis=-1):
     """The indices that sort ``x`` (stable)."""
-    return np.argsort(x, axis=axis, kind="stable")
+    return backend.argsort(x, axis)
 
 
 @primitive
@@ -198,7 +200,7 @@ for _index in (argmax, argmin, argsort, all, any):
 @primitive
 def logsumexp(x, /, axis=None, keepdims=False):
     """``log(sum(exp(x)))`` without overflow; -inf over nothing but -inf."""
-    highest = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    highest = (np.max if x.size else np.sum)(x, axis=axis, keepdims=True)
     shift = np.where(np.isfinite(highest), highest, 0).astype(x.dtype)
     with np.errstate(divide="ignore"):
         out = np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift

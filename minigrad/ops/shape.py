@@ -132,7 +132,7 @@ def split(x, indices_or_sections, axis=0):
     """A list of pieces along ``axis``: so many equal ones, or cut at the given indices."""
     axis = _axis(axis, np.ndim(x))
     size = np.shape(x)[axis]
-    if isinstance(indices_or_sections, int):
+    if isinstance(indices_or_sections, int | np.integer):
         if indices_or_sections < 1 or size % indices_or_sections:
             raise ValueError(
                 f"split: axis {axis} of size {size} does not divide into {indices_or_sections}"
@@ -200,7 +200,7 @@ def roll(x, /, shift, axis=None):
 
 
 def _back(shift):
-    return tuple(-s for s in shift) if isinstance(shift, tuple) else -shift
+    return tuple(-s for s in shift) if isinstance(shift, tuple | list) else -shift
 
 
 roll.vjp(lambda g, shift, axis: roll(g, shift=_back(shift), axis=axis))

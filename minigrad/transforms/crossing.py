@@ -61,7 +61,7 @@ def tensor_outputs(tree, what):
 def seed_of(value, like, what):
     value = value.data if isinstance(value, Traced) and value.level == CONSTANT else value
     if not isinstance(value, Traced) and not backend.is_array(value):
-        value = backend.array(value, like.dtype)
+        value = backend.array(value, like.dtype, backend.device_of(plain(like)))
     if value.shape != like.shape:
         raise ValueError(f"{what}: got shape {tuple(value.shape)}, expected {tuple(like.shape)}")
     return value if value.dtype == like.dtype else value.astype(like.dtype)

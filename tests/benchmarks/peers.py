@@ -8,8 +8,9 @@ import minigrad as mg
 
 SMALL = dict(vocab_size=65, context_length=64, d_model=128, n_heads=4, n_layers=4)
 LARGE = dict(vocab_size=65, context_length=256, d_model=384, n_heads=6, n_layers=6)
-BATCH = {"small": 12, "large": 4}
-SIZES = {"small": SMALL, "large": LARGE}
+TINY = dict(vocab_size=65, context_length=8, d_model=8, n_heads=1, n_layers=1)
+BATCH = {"tiny": 1, "small": 12, "large": 4}
+SIZES = {"tiny": TINY, "small": SMALL, "large": LARGE}
 
 
 def mlp_arrays(layers=10, width=64, batch=32):
