@@ -48,7 +48,10 @@ def array(data, dtype=None, device=None, copy=True):
     Raises TypeError for data that is not numeric, ValueError for ragged lists.
     """
     if not is_array(data):
-        data = np.asarray([_plain(item) for item in data] if isinstance(data, list) else data)
+        try:
+            data = np.asarray([_plain(item) for item in data] if isinstance(data, list) else data)
+        except ValueError as error:
+            raise ValueError(f"tensor: the nested lists have no common shape: {error}") from error
         if dtype is None and data.dtype == np.float64:
             dtype = np.float32
         copy = False
@@ -115,11 +118,12 @@ def weak_scalars(values):
 def matmul(x, y):
     """``x @ y``. Half precision multiplies in float32 where no BLAS knows it: on the CPU, and
     bfloat16 in CuPy's batched products."""
-    if x.dtype.itemsize <= 2 and x.dtype in HALF and y.dtype in HALF:
-        if array_module(x) is np or (x.ndim > 2 and bfloat16 in (x.dtype, y.dtype)):
-            product = np.matmul(x.astype(np.float32), y.astype(np.float32))
-            return product.astype(x.dtype) if x.dtype == y.dtype else product
-    return np.matmul(x, y)
+    if x.dtype.itemsize > 2 or not (x.dtype in HALF and y.dtype in HALF):
+        return np.matmul(x, y)
+    if array_module(x) is not np and (x.ndim == 2 or x.dtype == y.dtype == np.float16):
+        return np.matmul(x, y)
+    product = np.matmul(x.astype(np.float32), y.astype(np.float32))
+    return product.astype(x.dtype) if x.dtype == y.dtype else product
 
 
 def accumulator(dtype):

@@ -157,7 +157,10 @@ class Tensor(Traced):
             raise RuntimeError(
                 "in-place write: the values require grad and would lose it; detach()"
             )
-        self.data[ops.index._plain_index(index)] = self._beside(values)
+        try:
+            self.data[ops.plain_index(index)] = self._beside(values)
+        except (ValueError, IndexError) as error:
+            raise type(error)(f"in-place write to {engine.describe(self)}: {error}") from error
         engine.wrote(self.data)
 
     def _beside(self, values):

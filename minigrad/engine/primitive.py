@@ -156,7 +156,7 @@ class Primitive:
         except explainable as error:
             raise self.explained(error, values) from error
         if _state.get().anomaly:
-            self.checkfinite(out, values)
+            self.check_finite(out, values)
         return out
 
     def _normalise(self, args, params):
@@ -224,6 +224,7 @@ class Primitive:
                     if tangent is not None and rule
                 ]
         if not terms:
+            self._needs(self.jvps, "jvp")
             return out * 0
         total = terms[0]
         for term in terms[1:]:
@@ -249,10 +250,19 @@ class Primitive:
         if self.joint_vjp:
             env = {**env, "needs": tuple(parent is not None for parent in parents)}
             return self.joint_vjp(g, env, params)
+        if not self.vjps:
+            self._needs(self.vjps, "vjp")
         return [
             rule(g, env, params) if parent is not None and rule is not None else None
             for parent, rule in zip(parents, self.vjps)
         ]
+
+    def _needs(self, rules, kind):
+        if not rules:
+            raise NotImplementedError(
+                f"{self.name} has no {kind} rule; give it one with {self.name}.{kind}(...), or "
+                f"say {self.name}.no_derivative()"
+            )
 
     def explained(self, error, values):
         """The same error, saying which op it came from and what it was given."""
@@ -270,7 +280,7 @@ class Primitive:
             return [(f"{self.names[0]}[{i}]", value) for i, value in enumerate(values)]
         return [(n, v) for n, v in zip(self.names, values) if v is not None]
 
-    def checkfinite(self, out, values):
+    def check_finite(self, out, values):
         """Raise FloatingPointError when ``out`` holds a NaN or infinity."""
         if not backend.is_floating(out.dtype) or np.isfinite(out).all():
             return

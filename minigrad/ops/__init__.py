@@ -63,6 +63,7 @@ from minigrad.ops.elementwise import (
 )
 from minigrad.ops.index import (
     getitem,
+    plain_index,
     scatter_add,
     sort,
     take,
@@ -119,5 +120,14 @@ from minigrad.ops.shape import (
 )
 
 __all__ = [name for name in dir() if not name.startswith("_")]
-for _module in ("attention", "elementwise", "index", "linalg", "neural", "reduce", "shape"):
+for _module in (
+    "plain_index",
+    "attention",
+    "elementwise",
+    "index",
+    "linalg",
+    "neural",
+    "reduce",
+    "shape",
+):
     __all__.remove(_module)

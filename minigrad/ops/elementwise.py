@@ -171,11 +171,19 @@ where.jvp(
 )
 
 
-@primitive
-def clip(x, /, min=None, max=None):
-    """``x`` limited to [min, max]; the gradient is 1 from bound to bound, both included."""
+def clip(x, min=None, max=None):
+    """``x`` limited to [min, max]; the gradient is 1 from bound to bound, both included. Bounds
+    that are arrays or Tensors have derivatives too, those of ``maximum`` and ``minimum``."""
     if min is None and max is None:
-        raise ValueError("both bounds are None; give min, max, or both")
+        raise ValueError("clip: both bounds are None; give min, max, or both")
+    if all(bound is None or isinstance(bound, (int, float)) for bound in (min, max)):
+        return _clip(x, min=min, max=max)
+    x = x if min is None else maximum(x, min)
+    return x if max is None else minimum(x, max)
+
+
+@primitive
+def _clip(x, /, min, max):
     x, min, max = backend.weak_scalars([x, min, max])
     x = x if min is None else np.maximum(x, min)
     return x if max is None else np.minimum(x, max)
@@ -187,8 +195,8 @@ def _inside(d, x, min, max):
     return where(logical_and(above, below), d, 0.0)
 
 
-clip.vjp(_inside)
-clip.jvp(_inside)
+_clip.vjp(_inside)
+_clip.jvp(_inside)
 
 
 @primitive

@@ -10,16 +10,18 @@ from minigrad import backend
 from minigrad.engine import Traced, plain, primitive
 from minigrad.ops.elementwise import where
 from minigrad.ops.reduce import argsort
+from minigrad.ops.shape import reshape
 
 
 def getitem(x, index):
     """``x[index]``: slices, integers, None, Ellipsis, integer arrays and bool masks."""
-    return _getitem(x, index=_plain_index(index))
+    return _getitem(x, index=plain_index(index))
 
 
-def _plain_index(index):
+def plain_index(index):
+    """An index without Tensors in it. Raises IndexError for floats."""
     if isinstance(index, tuple):
-        return tuple(_plain_index(each) for each in index)
+        return tuple(plain_index(each) for each in index)
     if isinstance(index, Traced):
         index = plain(index)
     dtype = getattr(index, "dtype", None)
@@ -60,7 +62,7 @@ _scatter.multilinear()
 
 def scatter_add(x, index, updates):
     """``x`` with ``updates`` added at ``index``; places named twice get both."""
-    shape = np.shape(plain(x)[_plain_index(index)])
+    shape = np.shape(plain(x)[plain_index(index)])
     if np.shape(updates) != shape:
         try:
             updates = updates + backend.zeros(shape, plain(updates if np.shape(updates) else x))
@@ -68,7 +70,7 @@ def scatter_add(x, index, updates):
             raise ValueError(
                 f"scatter_add: updates {np.shape(updates)} do not fit the indexed shape {shape}"
             ) from None
-    return x + _scatter(updates, index=_plain_index(index), shape=tuple(np.shape(x)))
+    return x + _scatter(updates, index=plain_index(index), shape=tuple(np.shape(x)))
 
 
 def take(x, indices, axis=None):
@@ -121,7 +123,9 @@ def _floats(x):
 
 
 def sort(x, axis=-1):
-    """Ascending along ``axis``."""
+    """Ascending along ``axis`` (of the flattened array for None)."""
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
     return take_along_axis(x, argsort(x, axis=axis), axis)
 
 

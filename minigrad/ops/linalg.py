@@ -19,7 +19,8 @@ def matmul(x, y):
 
     Raises ValueError when the inner sizes or the leading axes do not fit.
     """
-    nx, ny = np.ndim(x), np.ndim(y)
+    x, y = (each if hasattr(each, "ndim") else backend.array(each) for each in (x, y))
+    nx, ny = x.ndim, y.ndim
     if nx == 0 or ny == 0:
         raise ValueError("matmul: a scalar has no axis to sum over; use * instead")
     if nx == 1:

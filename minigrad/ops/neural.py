@@ -252,10 +252,12 @@ embedding.kernel("cpu", "minigrad.cpu.embedding:embedding")
 def dropout(x, p=0.5, training=True):
     """Each element zeroed with probability ``p``, the others divided by 1 - p; the identity when
     not training. Draws from the generator that ``manual_seed`` seeds."""
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout: p is {p}; expected 0 <= p < 1")
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p is {p}; expected 0 <= p <= 1")
     if not training or p == 0:
         return x
+    if p == 1:
+        return x * 0
     mask = backend.random_mask(np.shape(x), 1 - p, plain(x))
     return _dropout(x, mask, scale=1 / (1 - p))
 

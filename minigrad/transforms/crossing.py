@@ -11,8 +11,13 @@ def inner(value, what, where):
     """A leaf of the caller's as what a level holds: an array, or the caller's own Tensor."""
     if isinstance(value, Traced):
         value = value.data if value.level == CONSTANT else value
-    elif not backend.is_array(value):
+    elif isinstance(value, (bool, int, float)):
         value = backend.array(value)
+    elif not backend.is_array(value):
+        raise TypeError(
+            f"{what}: {where} is a {type(value).__name__}; expected an array, a Tensor, "
+            "a number, or nested dicts, lists and tuples of them"
+        )
     if not backend.is_floating(value.dtype):
         raise TypeError(
             f"{what}: {where} has dtype {value.dtype}; derivatives need floating point, "
