@@ -129,13 +129,11 @@ class Tensor(Traced):
         if not isinstance(g, Traced):
             g = backend.array(g, self.dtype, self.device, copy=False)
         leaves = engine.walk([(self, g)], AMBIENT, create_graph, retain_graph or create_graph)
-        handed_out = {id(g)}
-        for node, g in leaves.items():
+        gradients = engine.separate(leaves.values(), seeds=[g])
+        for node, g in zip(leaves, gradients):
             if (tensor := node.tensor and node.tensor()) is None:
                 continue
-            if not isinstance(g, Traced):
-                g = box(g.copy() if id(g) in handed_out or not _writeable(g) else g)
-                handed_out.add(id(g.data))
+            g = g if isinstance(g, Traced) else box(g)
             tensor.grad = g if tensor.grad is None else tensor.grad + g
 
     def copy_(self, values):
@@ -254,10 +252,6 @@ _plain_dtypes = {np.dtype(t) for t in ("float32", "int64", "bool")}
 
 def _is_shape(arguments):
     return len(arguments) == 1 and isinstance(arguments[0], (tuple, list))
-
-
-def _writeable(array):
-    return getattr(getattr(array, "flags", None), "writeable", True)
 
 
 def _method(name):

@@ -32,7 +32,7 @@ from minigrad.engine.state import (
     use_kernels,
 )
 from minigrad.engine.traced import Leaf, Node, Traced, box, leaf, plain, traced_class, wrote
-from minigrad.engine.walk import unbroadcast, walk
+from minigrad.engine.walk import separate, unbroadcast, walk
 
 __all__ = [
     "AMBIENT",
@@ -55,6 +55,7 @@ __all__ = [
     "plain",
     "primitive",
     "records",
+    "separate",
     "state",
     "traced_class",
     "unbroadcast",

@@ -44,7 +44,7 @@ class Region:
             )
         for node, fresh in zip(self.nodes, again.nodes):
             if node.env is self:
-                node.env, node.clock = fresh.env, fresh.clock
+                node.env = fresh.env
 
 
 class _Replay:

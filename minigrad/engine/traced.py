@@ -91,20 +91,21 @@ class _Writes:
     def __call__(self, array):
         """Note a write into ``array`` (or a view of it)."""
         self.clock += 1
-        root = _root(array)
-        key = id(root)
+        owner = root(array)
+        key = id(owner)
         self.last[key] = (
-            weakref.ref(root, lambda _: self.last.pop(key, None)),
+            weakref.ref(owner, lambda _: self.last.pop(key, None)),
             self.clock,
         )
 
     def since(self, clock, array):
         """Whether ``array`` was written after ``clock``."""
-        reference, written = self.last.get(id(_root(array)), (None, 0))
+        reference, written = self.last.get(id(root(array)), (None, 0))
         return written > clock and reference() is not None
 
 
-def _root(array):
+def root(array):
+    """The array whose memory ``array`` is a view of (itself, if it owns it)."""
     while isinstance(getattr(array, "base", None), type(array)):
         array = array.base
     return array

@@ -4,7 +4,7 @@ import operator
 
 from minigrad.engine.primitive import describe, explainable, finite
 from minigrad.engine.state import _state
-from minigrad.engine.traced import Traced, box, plain, wrote
+from minigrad.engine.traced import Traced, box, plain, root, wrote
 
 
 def walk(outputs, level, create_graph=False, retain_graph=True):
@@ -44,6 +44,19 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
         if not retain_graph:
             node.env = None
     return leaves
+
+
+def separate(cotangents, seeds):
+    """The cotangents as a caller may have them: writeable, none sharing memory with another."""
+    taken, own = {id(root(plain(seed))) for seed in seeds}, []
+    for g in cotangents:
+        if g is not None and not isinstance(g, Traced):
+            flags = getattr(g, "flags", None)
+            if id(root(g)) in taken or not getattr(flags, "writeable", True):
+                g = g.copy()
+            taken.add(id(root(g)))
+        own.append(g)
+    return own
 
 
 def _reachable(grads):

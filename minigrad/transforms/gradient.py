@@ -33,7 +33,8 @@ def value_and_grad(f, argnums=0):
         if isinstance(out, Traced) and out.level == level:
             one = backend.ones(out.shape, plain(out))
             grads = engine.walk([(out, one)], level, retain_graph=False)
-        grads = [or_zero(grads.get(b.node), b.data) for b in boxed]
+        grads = engine.separate([grads.get(b.node) for b in boxed], [])
+        grads = [or_zero(g, b.data) for g, b in zip(grads, boxed)]
         gradient = rebuild([outward(g, tensors) for g in grads])
         return outward(lower(out, level), tensors), gradient[0] if single else tuple(gradient)
 

@@ -31,7 +31,8 @@ def vjp(f, *primals):
         seeds = same_structure(cotangent, out, "pullback")
         pairs = [(o, seed_of(v, o, "pullback")) for o, v in zip(outputs, seeds)]
         found = engine.walk(pairs, level)
-        grads = [or_zero(found.get(b.node), b.data) for b in boxed]
+        found = engine.separate([found.get(b.node) for b in boxed], [g for _, g in pairs])
+        grads = [or_zero(g, b.data) for g, b in zip(found, boxed)]
         as_tensors = tensors or has_tensor(cotangent)
         return rebuild([outward(g, as_tensors) for g in grads])
 
