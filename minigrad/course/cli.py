@@ -1,0 +1,106 @@
+"""The command line: ``minigrad tour``, ``minigrad doctor`` and the rest.
+
+A sub-command is a line in COMMANDS and a module with ``add_arguments(parser)`` and
+``run(arguments)``, which returns the exit status. The module is imported only when it is asked
+for, and should import what is slow only in ``run``, after its first words are on the screen.
+"""
+
+import argparse
+import difflib
+import importlib
+import os
+import signal
+import sys
+from typing import NamedTuple
+
+import minigrad
+
+
+class Command(NamedTuple):
+    """A sub-command: the module that holds it and one line on what it does."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "tour": Command("minigrad.course.tour", "watch a transformer learn to write, in two minutes"),
+    "train": Command("minigrad.course.train", "train a GPT on Shakespeare or on your own text"),
+    "sample": Command("minigrad.course.sample", "let a trained GPT write"),
+    "doctor": Command("minigrad.course.doctor", "what this machine has, and what is missing"),
+}
+
+OVERVIEW = """\
+minigrad: a course you can run, from the first derivative to a language model.
+
+Start here
+  minigrad tour            {tour}
+  jupyter lab notebooks    read on: open 00_start_here.ipynb
+
+Then
+{others}
+
+minigrad COMMAND --help says more about each."""
+
+
+def main(argv=None):
+    """Run one sub-command and return its exit status; 130 after Ctrl-C, as shells expect."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        if not argv:
+            print(overview())
+            return 0
+        command, arguments = parse(argv)
+        status = command.run(arguments) or 0
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        # A second Ctrl-C while threads and files are being closed would print a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("\nminigrad: stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output (head, less) has left; leave nothing to be flushed into the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def overview():
+    """What ``minigrad`` alone prints: what there is to do, and what to do first."""
+    others = [
+        f"  minigrad {name:<15} {command.help}"
+        for name, command in COMMANDS.items()
+        if name != "tour"
+    ]
+    return OVERVIEW.format(tour=COMMANDS["tour"].help, others="\n".join(others))
+
+
+def parse(argv):
+    """(module, arguments) of the sub-command named in ``argv``; exits with a message if none is."""
+    parser = argparse.ArgumentParser(
+        prog="minigrad",
+        description="A course you can run: from the first derivative to a language model.",
+    )
+    parser.add_argument("--version", action="version", version=f"minigrad {minigrad.__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    if chosen is not None and chosen not in COMMANDS:
+        parser.error(unknown(chosen))
+    module = None
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.help, description=command.help)
+        if name == chosen:
+            module = importlib.import_module(command.module)
+            module.add_arguments(subparser)
+    return module, parser.parse_args(argv)
+
+
+def unknown(word):
+    """The message for a sub-command that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
+    guess = f"did you mean 'minigrad {near[0]}'?" if near else f"there are: {', '.join(COMMANDS)}"
+    return f"no command {word!r}; {guess}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
