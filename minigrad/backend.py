@@ -153,6 +153,15 @@ def argsort(x, axis):
     return np.argsort(x, axis=axis, kind="stable")
 
 
+def where(condition, x, y):
+    """``np.where`` with NumPy's promotion on either device."""
+    xp = array_module(condition)
+    if xp is np:
+        return np.where(condition, x, y)
+    dtype = np.result_type(*(getattr(each, "dtype", each) for each in (x, y)))
+    return xp.where(condition, xp.asarray(x, dtype), xp.asarray(y, dtype))
+
+
 def solve(a, b):
     """The ``x`` with ``a @ x = b``, (..., n, n) and (..., n, m), leading axes broadcast."""
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

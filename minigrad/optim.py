@@ -4,6 +4,7 @@ An optimizer changes the arrays of its parameters in place from the gradients th
 left in ``.grad``. It never writes into a gradient, which other tensors may share.
 """
 
+import functools
 import importlib
 import math
 
@@ -227,6 +228,7 @@ def adamw_step(p, g, m, v, *, lr, beta1, beta2, eps, weight_decay, step):
     p -= (lr / (1 - beta1**step)) * m / (root + eps)
 
 
+@functools.cache
 def fused_step():
     """The compiled CPU kernel of ``adamw_step``."""
     return importlib.import_module("minigrad.cpu.adamw").adamw_step

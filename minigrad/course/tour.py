@@ -45,7 +45,7 @@ def _tour(args):
     config = model.config
     print(
         f"  text    all of Shakespeare: {len(works):,} characters, {tokenizer.vocab_size} kinds\n"
-        f"  model   a GPT of {config.n_layers} blocks, {config.d_model} wide: "
+        f"  model   a GPT, {config.d_model} wide, {config.n_layers} deep: "
         f"{model.num_parameters:,} numbers, all random\n"
         "  engine  NumPy and this package; no other framework\n"
     )
@@ -89,8 +89,8 @@ def _train(model, tokenizer, ids, args):
     print(trainer.curve())
     print(flush=True)
     say(
-        f"On plays it has never seen, its loss fell from {start:.2f} to {end:.2f}: it hesitated "
-        f"between {math.exp(start):.0f} characters, now between {math.exp(end):.1f}. "
+        f"On plays it has never seen, its loss fell from {start:.2f} to {end:.2f}: it was as "
+        f"unsure as between {math.exp(start):.0f} characters, now as between {math.exp(end):.1f}. "
         f"That took {seconds:.0f} seconds."
     )
     print(flush=True)

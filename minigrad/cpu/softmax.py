@@ -94,12 +94,14 @@ class log_softmax:
 
 @jit(SUMS)
 def _log_sum_exp(row):
+    """The log-sum-exp of a row in two parts, the largest entry and the logarithm of the rest: added
+    up, a large offset would swallow the digits of the small part."""
     top = scalar.row_max(row, row.size)
     top = row.dtype.type(0) if top == -np.inf else top
     total = row.dtype.type(0)
     for j in range(row.size):
         total += scalar.exp(row[j] - top)
-    return top + math.log(total)
+    return top, row.dtype.type(math.log(total))
 
 
 @jit(SUMS)
@@ -107,10 +109,12 @@ def _log_softmax(start, stop, x, out):
     x, out = x[start:stop], out[start:stop]
     for i in range(len(x)):
         row, y = x[i], out[i]
-        lse = _log_sum_exp(row)
-        lse = row.dtype.type(0) if lse == -np.inf else lse
+        top, rest = _log_sum_exp(row)
+        rest = row.dtype.type(0) if rest == -np.inf else rest
         for j in range(row.size):
-            y[j] = row[j] - lse
+            y[j] = row[j] - top
+        for j in range(row.size):  # a loop of its own: in one, the two could be added up first
+            y[j] -= rest
 
 
 @jit(SUMS)
@@ -128,8 +132,8 @@ def _log_softmax_grad(start, stop, y, g, dx):
 class cross_entropy:
     """logits (..., V), class indices (...) -> minus the logarithm of each target's probability.
 
-    Saved: logits, targets, and the log-sum-exp of each row. The probabilities themselves are made
-    again in backward, straight into the gradient.
+    Saved: logits, targets, and the two parts of the log-sum-exp of each row. The probabilities
+    themselves are made again in backward, straight into the gradient.
     """
 
     dtypes = ("float32", "float64")
@@ -148,11 +152,11 @@ class cross_entropy:
     def forward(logits, targets, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
         check_ids(targets, logits.shape[-1], "targets", ignore_index)
         rows, ids = rows_of(logits), _class_indices(targets)
-        losses, lse = np.empty((2, len(rows)), rows.dtype)
+        losses, top, rest = np.empty((3, len(rows)), rows.dtype)
         smoothing = rows.dtype.type(label_smoothing)
-        arguments = rows, ids, ignore_index, smoothing, losses, lse
+        arguments = rows, ids, ignore_index, smoothing, losses, top, rest
         parallel_rows(_cross_entropy, len(rows), *arguments, cost=_cost(rows))
-        saved = logits, targets, lse
+        saved = logits, targets, top, rest
         if reduction == "none":
             return losses.reshape(targets.shape), saved
         divisor = _divisor(ids, ignore_index, reduction)
@@ -161,13 +165,13 @@ class cross_entropy:
 
     @staticmethod
     def backward(g, saved, needs, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
-        logits, targets, lse = saved
+        logits, targets, top, rest = saved
         rows, ids = rows_of(logits), _class_indices(targets)
         divisor = _divisor(ids, ignore_index, reduction) or math.nan
         scale = contiguous(np.broadcast_to(g / rows.dtype.type(divisor), targets.shape)).reshape(-1)
         out = np.empty(logits.shape, rows.dtype)
         smoothing = rows.dtype.type(label_smoothing)
-        arguments = rows, ids, ignore_index, smoothing, lse, scale, out.reshape(rows.shape)
+        arguments = rows, ids, ignore_index, smoothing, top, rest, scale, out.reshape(rows.shape)
         parallel_rows(_cross_entropy_grad, len(rows), *arguments, cost=_cost(rows))
         return out, None
 
@@ -180,29 +184,29 @@ def _divisor(ids, ignore_index, reduction):
     return np.count_nonzero(ids != ignore_index) if reduction == "mean" else 1
 
 
-@jit(SUMS)
-def _cross_entropy(start, stop, logits, targets, ignored, smoothing, losses, lse):
+@jit()
+def _cross_entropy(start, stop, logits, targets, ignored, smoothing, losses, top, rest):
     # The smoothed target is 1 - smoothing on the class plus smoothing / V everywhere.
     logits, targets = logits[start:stop], targets[start:stop]
-    losses, lse = losses[start:stop], lse[start:stop]
+    losses, top, rest = losses[start:stop], top[start:stop], rest[start:stop]
     zero, one = logits.dtype.type(0), logits.dtype.type(1)
     for i in range(len(logits)):
         row = logits[i]
-        lse[i] = _log_sum_exp(row)
+        top[i], rest[i] = _log_sum_exp(row)
         losses[i] = zero
         if targets[i] != ignored:
-            losses[i] = (one - smoothing) * (lse[i] - row[targets[i]])
+            losses[i] = (one - smoothing) * (rest[i] - (row[targets[i]] - top[i]))
             if smoothing != zero:
                 total = zero
                 for j in range(row.size):
-                    total += row[j]
-                losses[i] += smoothing * (lse[i] - total / logits.dtype.type(row.size))
+                    total += row[j] - top[i]
+                losses[i] += smoothing * (rest[i] - total / logits.dtype.type(row.size))
 
 
 @jit()
-def _cross_entropy_grad(start, stop, logits, targets, ignored, smoothing, lse, scale, out):
+def _cross_entropy_grad(start, stop, logits, targets, ignored, smoothing, top, rest, scale, out):
     logits, targets, out = logits[start:stop], targets[start:stop], out[start:stop]
-    lse, scale = lse[start:stop], scale[start:stop]
+    top, rest, scale = top[start:stop], rest[start:stop], scale[start:stop]
     zero, one = logits.dtype.type(0), logits.dtype.type(1)
     uniform = smoothing / logits.dtype.type(logits.shape[1])
     for i in range(len(logits)):
@@ -211,5 +215,5 @@ def _cross_entropy_grad(start, stop, logits, targets, ignored, smoothing, lse, s
             dx[:] = zero
         else:
             for j in range(row.size):
-                dx[j] = (scalar.exp(row[j] - lse[i]) - uniform) * scale[i]
+                dx[j] = (scalar.exp(row[j] - top[i] - rest[i]) - uniform) * scale[i]
             dx[targets[i]] -= (one - smoothing) * scale[i]

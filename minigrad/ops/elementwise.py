@@ -156,7 +156,7 @@ minimum.jvp(lambda dx, x, y: _share(dx, y, x), lambda dy, x, y: _share(dy, x, y)
 @primitive
 def where(condition, x, y):
     """``x`` where ``condition`` is true, else ``y``."""
-    return np.where(condition, x, y)
+    return backend.where(condition, x, y)
 
 
 where.vjp(
