@@ -30,7 +30,7 @@ def is_array(x):
 
 def is_floating(dtype):
     """Whether derivatives exist for this dtype: float16, bfloat16, float32 or float64."""
-    return np.dtype(dtype) in FLOATING
+    return (dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)) in FLOATING
 
 
 def as_dtype(dtype):

@@ -431,6 +431,7 @@ def test_cases_left_to_the_specification():
     assert kernel(ATTENTION).supports(q, q[:, :2], q[:, :2], None, **usual)
     assert not kernel(ATTENTION).supports(q, q, q, np.ones((5, 5), bool), **usual)
     assert not kernel(ATTENTION).supports(q, q[:, :3], q[:, :3], None, **usual)
+    assert not kernel(ATTENTION).supports(q[:, :, :1], q, q, None, **usual)
     assert not kernel("embedding:embedding").supports(x, x)
 
 

@@ -6,7 +6,6 @@ A message names the op, the argument or its shape, and what would be right.
 import math
 from importlib.util import find_spec
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -199,6 +198,11 @@ BAD = {
         ["dtype", "float12"],
     ),
     "astype": (lambda: mg.tensor(X).astype("floaty"), TypeError, ["astype", "floaty"]),
+    "concatenate-two-halves": (
+        lambda: mg.concatenate([X.astype(np.float16), X.astype(mg.bfloat16)]),
+        TypeError,
+        ["concatenate", "float16 (2, 3)", "bfloat16 (2, 3)"],
+    ),
     "embedding-floats": (
         lambda: mg.embedding(X, VECTOR),
         TypeError,

@@ -213,6 +213,16 @@ def test_products_of_mixed_dtypes_promote_as_numpy_does(left, right):
     assert float((x @ y).numpy()[0, 0]) == 2.5
 
 
+@pytest.mark.parametrize(("left", "right"), [HALVES, HALVES[::-1]])
+def test_the_two_halves_compute_with_each_other_in_single(left, right):
+    """Neither holds the other's values, so sums and products of the two are float32."""
+    x = mg.tensor(np.array([[0.5, 2.0]], left))
+    y = mg.tensor(np.array([[4.0], [0.25]], right))
+    for out, wanted in ((x + mg.transpose(y), 4.5), (x @ y, 2.5), (mg.einsum("ij,jk", x, y), 2.5)):
+        assert out.dtype == np.float32
+        assert float(out.numpy()[0, 0]) == wanted
+
+
 def test_dropout_zeroes_about_p_and_scales_the_rest(device):
     mg.manual_seed(3)
     x = mg.tensor(np.linspace(1.0, 2.0, 20_000), device=device)

@@ -31,9 +31,11 @@ class scaled_dot_product_attention:
 
     @staticmethod
     def supports(q, k, v, mask, *, causal, scale):
+        # A single query reads each key once, so that copying keys into panels does not pay.
         return (
             mask is None
             and q.ndim == k.ndim == v.ndim == 4
+            and q.shape[2] > 1
             and q.shape[0] == k.shape[0]
             and q.shape[3] == k.shape[3]
             and k.shape[:3] == v.shape[:3]

@@ -6,7 +6,7 @@ import numpy as np
 
 from minigrad.cpu import scalar
 from minigrad.cpu._arrays import check_ids, contiguous, rows_of
-from minigrad.cpu._jit import SUMS, jit
+from minigrad.cpu._jit import SUMS, inner, jit
 from minigrad.cpu.threads import parallel_rows
 
 
@@ -92,7 +92,7 @@ class log_softmax:
         return (_map_rows(_log_softmax_grad, *saved, g),)
 
 
-@jit(SUMS)
+@inner(SUMS)
 def _log_sum_exp(row):
     """The log-sum-exp of a row in two parts, the largest entry and the logarithm of the rest: added
     up, a large offset would swallow the digits of the small part."""
@@ -210,10 +210,10 @@ def _cross_entropy_grad(start, stop, logits, targets, ignored, smoothing, top, r
     zero, one = logits.dtype.type(0), logits.dtype.type(1)
     uniform = smoothing / logits.dtype.type(logits.shape[1])
     for i in range(len(logits)):
-        row, dx = logits[i], out[i]
+        row, dx, first, second, factor = logits[i], out[i], top[i], rest[i], scale[i]
         if targets[i] == ignored:
             dx[:] = zero
         else:
             for j in range(row.size):
-                dx[j] = (scalar.exp(row[j] - top[i] - rest[i]) - uniform) * scale[i]
-            dx[targets[i]] -= (one - smoothing) * scale[i]
+                dx[j] = (scalar.exp(row[j] - first - second) - uniform) * factor
+            dx[targets[i]] -= (one - smoothing) * factor

@@ -27,7 +27,9 @@ def inner(value, what, where):
 
 
 def constant(value):
-    """Arrays become Tensors for the function; everything else goes in as it is."""
+    """Arrays become Tensors for the function; all else, NumPy's integers too, goes in as it is."""
+    if isinstance(value, np.generic) and not backend.is_floating(value.dtype):
+        return value
     return box(value) if backend.is_array(value) else value
 
 

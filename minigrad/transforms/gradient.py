@@ -23,7 +23,7 @@ def value_and_grad(f, argnums=0):
         leaves, rebuild = flatten([args[i] for i in chosen])
         where = f"argument {argnums}" if single else f"an argument of {argnums}"
         boxed = [leaf(inner(v, "grad", where), level) for v in leaves]
-        full = [map_leaves(constant, a) for a in args]
+        full = [None if i in chosen else map_leaves(constant, a) for i, a in enumerate(args)]
         for i, value in zip(chosen, rebuild(boxed)):
             full[i] = value
         kwargs = {k: map_leaves(constant, v) for k, v in kwargs.items()}

@@ -2,27 +2,33 @@
 
 
 def flatten(tree):
-    """The leaves of nested dicts, lists and tuples, in order, and a function that rebuilds it."""
-    if isinstance(tree, dict):
-        children, make = list(tree.values()), lambda values: type(tree)(zip(tree, values))
-    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        children, make = list(tree), lambda values: type(tree)(*values)
-    elif isinstance(tree, (list, tuple)):
-        children, make = list(tree), type(tree)
-    elif tree is None:
-        return [], lambda leaves: None
-    else:
-        return [tree], lambda leaves: leaves[0]
-    parts = [flatten(child) for child in children]
+    """The leaves of nested dicts, lists and tuples, in order, and a function that rebuilds it.
 
-    def rebuild(leaves):
-        leaves, values = list(leaves), []
-        for child, build in parts:
-            values.append(build(leaves[: len(child)]))
-            del leaves[: len(child)]
-        return make(values)
+    Everything else is a leaf, but for None, which is a branch without leaves.
+    """
+    leaves = []
+    _collect(tree, leaves)
+    return leaves, lambda values: _rebuild(tree, iter(values))
 
-    return [each for child, _ in parts for each in child], rebuild
+
+def _collect(tree, leaves):
+    if isinstance(tree, (list, tuple)):
+        for child in tree:
+            _collect(child, leaves)
+    elif isinstance(tree, dict):
+        for child in tree.values():
+            _collect(child, leaves)
+    elif tree is not None:
+        leaves.append(tree)
+
+
+def _rebuild(like, values):
+    if isinstance(like, dict):
+        return type(like)({key: _rebuild(child, values) for key, child in like.items()})
+    if isinstance(like, (list, tuple)):
+        children = [_rebuild(child, values) for child in like]
+        return type(like)(*children) if hasattr(like, "_fields") else type(like)(children)
+    return None if like is None else next(values)
 
 
 def tree_map(f, tree, *others):
@@ -34,10 +40,9 @@ def tree_map(f, tree, *others):
 
 def same_structure(tree, like, what):
     """The leaves of ``tree``, or a ValueError when it is not built as ``like`` is."""
-    if _structure(tree) != _structure(like):
-        raise ValueError(
-            f"{what}: the structures differ: got {_structure(tree)}, expected {_structure(like)}"
-        )
+    got, expected = _structure(tree), _structure(like)
+    if got != expected:
+        raise ValueError(f"{what}: the structures differ: got {got}, expected {expected}")
     return flatten(tree)[0]
 
 
