@@ -227,8 +227,11 @@ class Primitive:
             self._needs(self.jvps, "jvp")
             return out * 0
         total = terms[0]
-        for term in terms[1:]:
-            total = total + term
+        for i, term in enumerate(terms[1:]):
+            if i and not isinstance(total, Traced) and total.shape == term.shape:
+                total += term  # the sum so far is an array of our own
+            else:
+                total = total + term
         if total.shape != out.shape:
             total = total + backend.zeros(out.shape, plain(out))
         return total if total.dtype == out.dtype else total.astype(out.dtype)
@@ -252,10 +255,11 @@ class Primitive:
             return self.joint_vjp(g, env, params)
         if not self.vjps:
             self._needs(self.vjps, "vjp")
-        return [
-            rule(g, env, params) if parent is not None and rule is not None else None
-            for parent, rule in zip(parents, self.vjps)
-        ]
+        cotangents = []
+        for parent, rule in zip(parents, self.vjps):
+            wanted = parent is not None and rule is not None
+            cotangents.append(rule(g, env, params) if wanted else None)
+        return cotangents
 
     def _needs(self, rules, kind):
         if not rules:

@@ -15,6 +15,7 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
     ``create_graph`` the rules see values of this same level and so record a graph themselves.
     """
     grads, owned, leaves = {}, set(), {}
+    anomaly = _state.get().anomaly
     for out, g in outputs:
         if isinstance(out, Traced) and out.level == level:
             _accumulate(grads, owned, out.node, g)
@@ -32,7 +33,12 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
             _check_unwritten(node)
         if create_graph:
             env, g = _as_traced(node, level), g if isinstance(g, Traced) else box(g)
-        cotangents = _pull(node, env, g)
+        try:
+            cotangents = node.op.pull(node.parents, env, node.params, g)
+        except explainable as error:
+            raise type(error)(f"backward of {node.op.name}: {error}") from error
+        if anomaly:
+            _check_finite(node, cotangents, g)
         for parent, cotangent in zip(node.parents, cotangents):
             if parent is None or cotangent is None:
                 continue
@@ -51,10 +57,11 @@ def separate(cotangents, seeds):
     taken, own = {id(root(plain(seed))) for seed in seeds}, []
     for g in cotangents:
         if g is not None and not isinstance(g, Traced):
-            flags = getattr(g, "flags", None)
-            if id(root(g)) in taken or not getattr(flags, "writeable", True):
+            memory = id(root(g))
+            if memory in taken or not getattr(g.flags, "writeable", True):
                 g = g.copy()
-            taken.add(id(root(g)))
+                memory = id(g)
+            taken.add(memory)
         own.append(g)
     return own
 
@@ -88,20 +95,14 @@ def _accumulate(grads, owned, node, g):
             owned.add(node)
 
 
-def _pull(node, env, g):
-    try:
-        cotangents = node.op.pull(node.parents, env, node.params, g)
-    except explainable as error:
-        raise type(error)(f"backward of {node.op.name}: {error}") from error
-    if _state.get().anomaly:
-        for (name, _), cotangent in zip(node.op.labelled(node.parents), cotangents):
-            if cotangent is not None and not finite(plain(cotangent)):
-                already = "" if finite(plain(g)) else " (already not finite)"
-                raise FloatingPointError(
-                    f"backward of {node.op.name}: NaN or infinity in the gradient of {name}, from "
-                    f"an output gradient {describe(g)}{already}"
-                )
-    return cotangents
+def _check_finite(node, cotangents, g):
+    for (name, _), cotangent in zip(node.op.labelled(node.parents), cotangents):
+        if cotangent is not None and not finite(plain(cotangent)):
+            already = "" if finite(plain(g)) else " (already not finite)"
+            raise FloatingPointError(
+                f"backward of {node.op.name}: NaN or infinity in the gradient of {name}, from "
+                f"an output gradient {describe(g)}{already}"
+            )
 
 
 def _as_traced(node, level):

@@ -19,17 +19,19 @@ def matmul(x, y):
 
     Raises ValueError when the inner sizes or the leading axes do not fit.
     """
-    x, y = (each if hasattr(each, "ndim") else backend.array(each) for each in (x, y))
-    nx, ny = x.ndim, y.ndim
+    try:
+        nx, ny = x.ndim, y.ndim
+    except AttributeError:  # nested lists
+        return matmul(*(v if hasattr(v, "ndim") else backend.array(v) for v in (x, y)))
+    if nx > 1 and ny > 1:
+        return _matmul(x, y)
     if nx == 0 or ny == 0:
         raise ValueError("matmul: a scalar has no axis to sum over; use * instead")
     if nx == 1:
         product = _matmul(expand_dims(x, 0), y if ny > 1 else expand_dims(y, 1))
         return reshape(product, product.shape[:-2] + product.shape[-1:] if ny > 1 else ())
-    if ny == 1:
-        product = _matmul(x, expand_dims(y, 1))
-        return reshape(product, product.shape[:-1])
-    return _matmul(x, y)
+    product = _matmul(x, expand_dims(y, 1))
+    return reshape(product, product.shape[:-1])
 
 
 @primitive

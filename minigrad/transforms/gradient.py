@@ -19,8 +19,10 @@ def value_and_grad(f, argnums=0):
     def with_gradient(*args, **kwargs):
         single = isinstance(argnums, int)
         chosen = positions(argnums, len(args))
-        tensors, level = has_tensor((args, kwargs)), new_level()
         leaves, rebuild = flatten([args[i] for i in chosen])
+        others = [a for i, a in enumerate(args) if i not in chosen]
+        tensors = has_tensor(leaves) or has_tensor((others, kwargs))
+        level = new_level()
         where = f"argument {argnums}" if single else f"an argument of {argnums}"
         boxed = [leaf(inner(v, "grad", where), level) for v in leaves]
         full = [None if i in chosen else map_leaves(constant, a) for i, a in enumerate(args)]
