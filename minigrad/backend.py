@@ -120,7 +120,7 @@ def matmul(x, y):
     bfloat16 in CuPy's batched products."""
     if x.dtype.itemsize > 2 or not (x.dtype in HALF and y.dtype in HALF):
         return np.matmul(x, y)
-    if array_module(x) is not np and (x.ndim == 2 or x.dtype == y.dtype == np.float16):
+    if array_module(x) is not np and (x.ndim == y.ndim == 2 or x.dtype == y.dtype == np.float16):
         return np.matmul(x, y)
     product = np.matmul(x.astype(np.float32), y.astype(np.float32))
     return product.astype(x.dtype) if x.dtype == y.dtype else product
@@ -159,7 +159,8 @@ def where(condition, x, y):
     if xp is np:
         return np.where(condition, x, y)
     dtype = np.result_type(*(getattr(each, "dtype", each) for each in (x, y)))
-    return xp.where(condition, xp.asarray(x, dtype), xp.asarray(y, dtype))
+    out = xp.where(condition, xp.asarray(x, dtype), xp.asarray(y, dtype))
+    return out.astype(dtype, copy=False)  # CuPy's where has no bfloat16 of its own
 
 
 def solve(a, b):

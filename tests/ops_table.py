@@ -193,7 +193,15 @@ def torch_named(name):
 
 
 def named(name):
-    return lambda *tensors, **params: getattr(mg, name)(*tensors, **params)
+    """The op by that name; arrays among its parameters (masks) go to the tensors' device."""
+
+    def call(*tensors, **params):
+        for key, value in params.items():
+            if isinstance(value, np.ndarray) and isinstance(tensors[0], mg.Tensor):
+                params[key] = mg.backend.to_device(value, tensors[0].device)
+        return getattr(mg, name)(*tensors, **params)
+
+    return call
 
 
 def unary(name, numpy, domain=real, *, torch=None, call=None, op=None, **rest):
