@@ -49,8 +49,7 @@ class Fused(Primitive):
         return kernel
 
     def __call__(self, *args, **params):
-        if len(args) != self.arity or not params.keys() <= self.defaults.keys():
-            args, params = self._normalise(args, params)
+        args, params = self._normalise(args, params)
         top, values = None, []
         for arg in args:
             if isinstance(arg, Traced):
@@ -58,7 +57,6 @@ class Fused(Primitive):
                     top = arg.level
                 arg = arg.data
             values.append(arg)
-        params = {**self.defaults, **params}
         if (
             any(isinstance(value, Traced) for value in values)
             or not backend.is_array(values[0])
@@ -99,7 +97,7 @@ class Fused(Primitive):
         kernel = self._kernel_for(values, params) if backend.is_array(values[0]) else None
         if kernel is None:
             return super()._compute(values, params)
-        return kernel.forward(*values, **{**self.defaults, **params})[0]
+        return kernel.forward(*values, **params)[0]
 
     def pull(self, parents, env, params, g):
         """By the kernel for plain arrays, else through the specification on its own level."""

@@ -22,9 +22,9 @@ class Rule:
         inputs |= {f"{name}_{what}" for name in primitive.names for what in ("shape", "dtype")}
         self.names = []
         for name in list(inspect.signature(fn).parameters)[1:]:
-            if name not in inputs and name not in primitive.defaults:
+            if name not in inputs and name not in primitive.parameters:
                 raise TypeError(f"{primitive.name}: a rule asks for the unknown name {name!r}")
-            self.names.append((name, name in primitive.defaults))
+            self.names.append((name, name in primitive.parameters))
 
     def __call__(self, g, env, params):
         return self.fn(g, *[params[n] if given else env[n] for n, given in self.names])
@@ -58,7 +58,8 @@ class Primitive:
         self.array_defaults = tuple(p.default for p in arrays)
         self.arity = None if variadic else len(arrays)
         self.positional = tuple(p.name for p in rest if p.kind is not kinds.KEYWORD_ONLY)
-        self.defaults = {p.name: p.default for p in rest}
+        self.parameters = {p.name for p in rest}
+        self.defaults = {p.name: p.default for p in rest if p.default is not kinds.empty}
         self.vjps, self.jvps = (), ()
         self.joint_vjp, self.joint_jvp = None, None
         self.differentiable = True
@@ -94,9 +95,11 @@ class Primitive:
         self.differentiable = False
 
     def __call__(self, *args, **params):
-        if len(args) != self.arity or not params.keys() <= self.defaults.keys():
+        if params or len(args) != self.arity or len(self.defaults) < len(self.parameters):
             args, params = self._normalise(args, params)
-        top, weak, inner = None, False, False
+        else:
+            params = self.defaults
+        top, weak = None, False
         for arg in args:
             if isinstance(arg, Traced):
                 if top is None or arg.level > top:
@@ -105,49 +108,44 @@ class Primitive:
                 weak = True
         if top is None:
             return self._compute(backend.weak_scalars(args) if weak else args, params)
-        values = []
+        values, parents, tangents, inner = [], [], None, False
         for arg in args:
+            parent = None
             if isinstance(arg, Traced):
-                if arg.level == top or arg.level == CONSTANT:
+                if arg.level == top:
+                    parent = arg.node
+                    if arg.tangent is not None:
+                        tangents = tangents or [None] * len(args)
+                        tangents[len(values)] = arg.tangent
+                    arg = arg.data
+                elif arg.level == CONSTANT:
                     arg = arg.data
                 inner = inner or isinstance(arg, Traced)
             values.append(arg)
+            parents.append(parent)
         if weak:
             values = backend.weak_scalars(values)
         out = self(*values, **params) if inner else self._compute(values, params)
-        if top == CONSTANT or not self.differentiable or not backend.is_floating(out.dtype):
-            return out if isinstance(out, Traced) else box(out)
-        return self._at_level(top, args, values, params, out)
+        if out.dtype in backend.FLOATING and self.differentiable:
+            if tangents is not None:
+                return box(out, top, None, self._push(values, out, tangents, params))
+            if top >= _state.get().recording_since and top != CONSTANT:
+                return box(out, top, self._record(top, parents, values, params, out))
+        return out if isinstance(out, Traced) else box(out)
 
-    def _at_level(self, top, args, values, params, out):
-        """Note on level ``top`` that ``values`` gave ``out``: a tangent or a node."""
-        parents, tangents, mask, bit = [], None, 0, 1
-        for i, arg in enumerate(args):
-            parent = None
-            if isinstance(arg, Traced) and arg.level == top:
-                mask |= bit
-                parent = arg.node
-                if parent is None:
-                    tangents = tangents or [None] * len(args)
-                    tangents[i] = arg.tangent
-            parents.append(parent)
-            bit += bit
-        if len(params) < len(self.defaults):
-            params = {**self.defaults, **params}
-        if tangents is not None:
-            return box(out, top, None, self._push(values, out, tangents, params))
-        current = _state.get()
-        if top < current.recording_since:
-            return out if isinstance(out, Traced) else box(out)
+    def _record(self, level, parents, values, params, out):
+        """The node that remembers this call on a reverse level."""
+        mask = tuple([parent is not None for parent in parents])
         names, attributes = self._plans.get(mask) or self._plan(mask)
         pool = (*values, out) if self.arity is not None else (values, out)
         env = {name: pool[i] for name, i in names}
         for name, i, attribute in attributes:
             env[name] = _attribute(pool[i], attribute)
         node = Node(self, parents, env, params, out)
-        if current.region is not None:
-            current.region.enter(node, top)
-        return box(out, top, node)
+        region = _state.get().region
+        if region is not None:
+            region.enter(node, level)
+        return node
 
     def _compute(self, values, params):
         """The output on plain arrays."""
@@ -160,28 +158,32 @@ class Primitive:
         return out
 
     def _normalise(self, args, params):
-        """Positional parameters and keyword arrays brought to where the engine wants them."""
-        if self.arity is None:
-            if params.keys() <= self.defaults.keys():
-                return args, params
-            unknown = sorted(params.keys() - self.defaults.keys())
-            raise TypeError(f"{self.name}: unknown parameter {unknown}; it takes {self._takes()}")
-        surplus = args[self.arity :]
-        args = list(args[: self.arity])
-        params = dict(params)
+        """Positional parameters and keyword arrays brought to where the engine wants them, and
+        parameters that were not given at their defaults."""
+        if params.keys() - self.parameters or (self.arity is not None and len(args) != self.arity):
+            args, params = self._rearranged(args, dict(params))
+        if len(params) < len(self.parameters):
+            params = {**self.defaults, **params}
+            if missing := sorted(self.parameters - params.keys()):
+                raise TypeError(f"{self.name}: {missing} is missing; it takes {self._takes()}")
+        return args, params
+
+    def _rearranged(self, args, params):
+        names = self.names if self.arity is not None else ()
+        surplus = args[len(names) :] if self.arity is not None else ()
         if len(surplus) > len(self.positional):
             raise TypeError(
-                f"{self.name}: {self.arity + len(surplus)} positional arguments given; "
-                f"it takes {self._takes()}"
+                f"{self.name}: {len(args)} positional arguments given; it takes {self._takes()}"
             )
-        params.update(zip(self.positional, surplus, strict=False))
-        for name, default in zip(self.names[len(args) :], self.array_defaults[len(args) :]):
+        params.update(zip(self.positional, surplus))
+        args = list(args[: self.arity])
+        for name, default in zip(names[len(args) :], self.array_defaults[len(args) :]):
             args.append(params.pop(name, default))
             if args[-1] is inspect.Parameter.empty:
                 raise TypeError(
                     f"{self.name}: argument {name} is missing; it takes {self._takes()}"
                 )
-        if unknown := sorted(params.keys() - self.defaults.keys()):
+        if unknown := sorted(params.keys() - self.parameters):
             raise TypeError(f"{self.name}: unknown parameter {unknown}; it takes {self._takes()}")
         return args, params
 
@@ -193,7 +195,7 @@ class Primitive:
         if self.joint_vjp:
             rules = [self.joint_vjp]
         else:
-            rules = [rule for i, rule in enumerate(self.vjps) if rule and mask >> i & 1]
+            rules = [rule for rule, needed in zip(self.vjps, mask) if rule and needed]
         wanted = {name for rule in rules for name, given in rule.names if not given}
         names = [(n, i) for i, n in enumerate((*self.names, "out")) if n in wanted]
         attributes = [
@@ -257,8 +259,11 @@ class Primitive:
             self._needs(self.vjps, "vjp")
         cotangents = []
         for parent, rule in zip(parents, self.vjps):
-            wanted = parent is not None and rule is not None
-            cotangents.append(rule(g, env, params) if wanted else None)
+            if parent is None or rule is None:
+                cotangents.append(None)
+                continue
+            given = [params[n] if fixed else env[n] for n, fixed in rule.names]
+            cotangents.append(rule.fn(g, *given))
         return cotangents
 
     def _needs(self, rules, kind):

@@ -44,9 +44,12 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
                 continue
             if cotangent.shape != parent.shape:
                 cotangent = unbroadcast(cotangent, parent.shape)
-            if cotangent.dtype != parent.dtype:
+            if cotangent.dtype is not parent.dtype and cotangent.dtype != parent.dtype:
                 cotangent = cotangent.astype(parent.dtype)
-            _accumulate(grads, owned, parent, cotangent)
+            if parent in grads:
+                _accumulate(grads, owned, parent, cotangent)
+            else:
+                grads[parent] = cotangent
         if not retain_graph:
             node.env = None
     return leaves

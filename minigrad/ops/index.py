@@ -46,10 +46,10 @@ def _scatter(x, /, index, shape):
 
 
 def _repeats(index):
-    """Whether an index may name one element twice: only integer arrays and lists can."""
+    """Whether an index may name one element twice: only integer arrays and sequences can."""
     parts = index if isinstance(index, tuple) else (index,)
     return any(
-        isinstance(part, list) or (getattr(part, "ndim", 0) > 0 and part.dtype.kind != "b")
+        isinstance(part, list | tuple) or (getattr(part, "ndim", 0) > 0 and part.dtype.kind != "b")
         for part in parts
     )
 

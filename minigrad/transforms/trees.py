@@ -1,5 +1,7 @@
 """Nested dicts, lists and tuples of arrays: taking them apart and putting them together."""
 
+import copy
+
 
 def flatten(tree):
     """The leaves of nested dicts, lists and tuples, in order, and a function that rebuilds it.
@@ -22,9 +24,20 @@ def _collect(tree, leaves):
         leaves.append(tree)
 
 
+def _ordered_as(tree, like):
+    """The tree with the keys of its dicts in the order that ``like`` has them."""
+    if isinstance(like, dict):
+        return {key: _ordered_as(tree[key], child) for key, child in like.items()}
+    if isinstance(like, (list, tuple)):
+        return [_ordered_as(child, other) for child, other in zip(tree, like)]
+    return tree
+
+
 def _rebuild(like, values):
     if isinstance(like, dict):
-        return type(like)({key: _rebuild(child, values) for key, child in like.items()})
+        rebuilt = copy.copy(like)  # type(like)(...) would not suit a defaultdict
+        rebuilt.update({key: _rebuild(child, values) for key, child in like.items()})
+        return rebuilt
     if isinstance(like, (list, tuple)):
         children = [_rebuild(child, values) for child in like]
         return type(like)(*children) if hasattr(like, "_fields") else type(like)(children)
@@ -39,11 +52,12 @@ def tree_map(f, tree, *others):
 
 
 def same_structure(tree, like, what):
-    """The leaves of ``tree``, or a ValueError when it is not built as ``like`` is."""
+    """The leaves of ``tree`` in the order of those of ``like``; ValueError unless they are built
+    alike. Dicts need the same keys, in any order."""
     got, expected = _structure(tree), _structure(like)
     if got != expected:
         raise ValueError(f"{what}: the structures differ: got {got}, expected {expected}")
-    return flatten(tree)[0]
+    return flatten(_ordered_as(tree, like))[0]
 
 
 def _structure(tree):
