@@ -55,7 +55,7 @@ def array(data, dtype=None, device=None, copy=True):
         if dtype is None and data.dtype == np.float64:
             dtype = np.float32
         copy = False
-    dtype = data.dtype if dtype is None else as_dtype(dtype)
+    dtype = data.dtype.newbyteorder("=") if dtype is None else as_dtype(dtype)
     if dtype.kind not in "biuf" and dtype != bfloat16:
         raise TypeError(
             f"tensor: cannot hold dtype {dtype}; expected a bool, integer or float type"
@@ -66,7 +66,14 @@ def array(data, dtype=None, device=None, copy=True):
 def _plain(item):
     if isinstance(item, list):
         return [_plain(each) for each in item]
-    return getattr(item, "data", item) if hasattr(item, "requires_grad") else item
+    if not hasattr(item, "requires_grad"):
+        return item
+    if item.requires_grad or item.level > 0:
+        raise TypeError(
+            "tensor: the list holds a Tensor that is being differentiated and would lose its "
+            "derivative; use stack() or concatenate(), or detach() it"
+        )
+    return item.data
 
 
 def device_of(x):
@@ -224,6 +231,7 @@ def ones(shape, like):
 
 
 def erf(x):
-    """The error function of an array, elementwise."""
+    """The error function of an array, elementwise; integers give float64."""
+    x = x if is_floating(x.dtype) else x.astype(np.float64)
     where = "minigrad.cpu.activation" if array_module(x) is np else "cupyx.scipy.special"
     return importlib.import_module(where).erf(x).astype(x.dtype, copy=False)

@@ -57,9 +57,9 @@ class Optimizer:
     def check(self, group):
         """Raise ValueError for an option out of range."""
         for name in ("lr", "eps", "weight_decay"):
-            if group.get(name, 0) < 0:
+            if not group.get(name, 0) >= 0:
                 raise ValueError(
-                    f"{type(self).__name__}: {name} must not be negative, got {group[name]}"
+                    f"{type(self).__name__}: {name} must not be negative or NaN, got {group[name]}"
                 )
 
     @property
@@ -85,9 +85,9 @@ class Optimizer:
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                if id(p) not in self.state:
-                    self.state[id(p)] = {name: np.zeros_like(p.data) for name in self.slots}
-                self.update(p.data, p.grad.data, self.state[id(p)], group)
+                if p not in self.state:
+                    self.state[p] = {name: np.zeros_like(p.data) for name in self.slots}
+                self.update(p.data, p.grad.data, self.state[p], group)
                 engine.wrote(p.data)
 
     def update(self, p, g, state, group):
@@ -98,7 +98,7 @@ class Optimizer:
         """{name: array or number}: the steps taken and each parameter's slots, copied."""
         state = {"steps": self.steps}
         for index, p in enumerate(self.parameters):
-            for name, array in self.state.get(id(p), {}).items():
+            for name, array in self.state.get(p, {}).items():
                 state[f"{index}.{name}"] = array.copy()
         return state
 
@@ -121,7 +121,7 @@ class Optimizer:
                     "optimizer or for another model?"
                 )
             p = self.parameters[int(index)]
-            slots = loaded.setdefault(id(p), {})
+            slots = loaded.setdefault(p, {})
             slots[name] = backend.to_device(array, p.device).astype(p.dtype, copy=True)
         incomplete = [slots for slots in loaded.values() if set(slots) != set(self.slots)]
         if "steps" not in state or incomplete:
@@ -245,7 +245,7 @@ def clip_grad_norm(parameters, max_norm):
     Returns the norm before clipping, a float. Gradients are replaced, not written into.
     Raises FloatingPointError when the norm is NaN or infinite: no scale would mend that.
     """
-    if max_norm <= 0:
+    if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm must be positive, got {max_norm}")
     parameters = [p for p in parameters if p.grad is not None]
     norm = math.sqrt(sum(_sum_of_squares(p.grad.data) for p in parameters))

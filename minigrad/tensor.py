@@ -1,5 +1,7 @@
 """Tensor: an array that remembers where it came from. Its operators and methods are the ops."""
 
+import operator
+
 import numpy as np
 
 from minigrad import backend, engine, ops
@@ -53,6 +55,15 @@ class Tensor(Traced):
         """Whether no op made this Tensor."""
         return self.node is None or self.node.op is None
 
+    def __reduce__(self):
+        """How copy, deepcopy and pickle make a twin: a leaf is one too, with a grad of its own."""
+        if self.level > AMBIENT or not self.is_leaf:
+            raise TypeError(
+                "only tensors that no op made can be copied or pickled whole; detach() this one, "
+                "or clone() it to let gradients flow through the copy"
+            )
+        return _restored, (type(self), self.data, self.requires_grad, self.grad)
+
     def requires_grad_(self, requires_grad=True):
         """Make this Tensor a leaf whose gradient is kept (or a constant again); returns it."""
         if not self.is_leaf or self.level > AMBIENT:
@@ -92,7 +103,7 @@ class Tensor(Traced):
 
     def clone(self):
         """A copy that gradients flow through."""
-        return ops.add(self, 0)
+        return ops.astype(self, dtype=self.dtype)
 
     def astype(self, dtype):
         """The values as another dtype."""
@@ -191,7 +202,7 @@ class Tensor(Traced):
         return int(self._one("int"))
 
     def __index__(self):
-        return self._one("index").__index__()
+        return operator.index(self._one("index"))
 
     def _one(self, what):
         if self.size != 1:
@@ -218,7 +229,9 @@ class Tensor(Traced):
     __truediv__ = lambda self, other: ops.divide(self, other)
     __rtruediv__ = lambda self, other: ops.divide(other, self)
     __floordiv__ = lambda self, other: ops.floor_divide(self, other)
+    __rfloordiv__ = lambda self, other: ops.floor_divide(other, self)
     __mod__ = lambda self, other: ops.remainder(self, other)
+    __rmod__ = lambda self, other: ops.remainder(other, self)
     __pow__ = lambda self, other: ops.power(self, other)
     __rpow__ = lambda self, other: ops.power(other, self)
     __matmul__ = lambda self, other: ops.matmul(self, other)
@@ -245,6 +258,15 @@ class Tensor(Traced):
         """The axes in another order, reversed for none: ``x.transpose(0, 2, 1)``."""
         axes = axes[0] if _is_shape(axes) or axes == (None,) else axes
         return ops.transpose(self, axes=axes or None)
+
+
+def _restored(cls, array, requires_grad, grad):
+    """A leaf or constant of class ``cls`` around ``array``, as it was before copying."""
+    twin = object.__new__(cls)
+    twin.data, twin.level, twin.node, twin.tangent = array, CONSTANT, None, None
+    if grad is not None:
+        twin.grad = grad
+    return twin.requires_grad_(requires_grad)
 
 
 _plain_dtypes = {np.dtype(t) for t in ("float32", "int64", "bool")}

@@ -1,6 +1,5 @@
 """The training loop: steps, evaluation, checkpoints and exact resume."""
 
-import contextlib
 import json
 import math
 import time
@@ -11,6 +10,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import backend, viz
 from minigrad.models import GPT, GPTConfig, safetensors
+from minigrad.nn.module import evaluating
 from minigrad.optim import clip_grad_norm
 
 
@@ -43,17 +43,6 @@ def held_out_loss(model, ids, batch_size=16, context_length=None, max_batches=No
             rows = starts[first : first + batch_size, None] + np.arange(length)
             total += next_token_loss(model, ids[rows], ids[rows + 1]).item() * len(rows)
     return total / len(starts)
-
-
-@contextlib.contextmanager
-def evaluating(model):
-    """The model in evaluation mode for a while, then in the mode it was in."""
-    training = model.training
-    model.eval()
-    try:
-        yield model
-    finally:
-        model.train(training)
 
 
 class Trainer:
@@ -139,7 +128,7 @@ class Trainer:
                 loss = self.step()
                 last = self.steps == steps
                 if self.evaluate and (last or (eval_every and self.steps % eval_every == 0)):
-                    self.evaluations.append((self.steps, self.evaluate()))
+                    self.evaluations.append((self.steps, float(self.evaluate())))
                 if checkpoint and (last or _due(self.steps, checkpoint_every)):
                     self.save(checkpoint)
                 if bar:
@@ -175,7 +164,7 @@ class Trainer:
         about = {
             "version": 1,
             "model": type(self.model).__name__,
-            "config": asdict(self.model.config) if isinstance(self.model, GPT) else None,
+            "config": _config(self.model),
             "optimizer": type(self.optimizer).__name__,
             "optimizer_steps": optimizer["steps"],
             "random_state": backend.random_state(),
@@ -199,6 +188,12 @@ class Trainer:
                 raise ValueError(
                     f"{path}: its {what} is {about[what]}, this one is {type(mine).__name__}"
                 )
+        mine = _config(self.model)
+        if mine is not None and (changed := [n for n in mine if mine[n] != about["config"][n]]):
+            raise ValueError(
+                f"{path}: its model has {changed[0]} {about['config'][changed[0]]!r}, "
+                f"this one has {mine[changed[0]]!r}"
+            )
         restore = getattr(self.batches, "load_state_dict", None)
         if (about["batches"] is None) != (restore is None):
             raise ValueError(f"{path}: the batches cannot be put back where they were")
@@ -216,6 +211,10 @@ class Trainer:
         return self
 
 
+def _config(model):
+    return asdict(model.config) if isinstance(model, GPT) else None
+
+
 def _due(step, every):
     return every and step % every == 0
 
@@ -229,11 +228,14 @@ def read_checkpoint(path):
 
     Raises ValueError that names the file and what is wrong with it, FileNotFoundError.
     """
-    arrays, metadata = safetensors.load(path)
+    arrays, metadata = safetensors.load(path, needs_checksum=True)
+    foreign = f"{path}: a safetensors file, but no minigrad checkpoint"
     try:
         about = json.loads(metadata["minigrad"])
     except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: a safetensors file, but no minigrad checkpoint") from error
+        raise ValueError(foreign) from error
+    if not isinstance(about, dict):
+        raise ValueError(foreign)
     if about.get("version") != 1:
         raise ValueError(f"{path}: checkpoint version {about.get('version')}, expected 1")
     return arrays, about

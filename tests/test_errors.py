@@ -591,3 +591,19 @@ def test_a_file_of_another_program_is_refused_as_a_checkpoint(tmp_path):
     safetensors.save(path, {"weight": X})
     with pytest.raises(ValueError, match=r"other\.safetensors.*no minigrad checkpoint"):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: mg.tensor([1.0]) + "a", TypeError, "add: .*given x float32"),
+        (lambda: mg.expand_dims(X, (0, 0)), ValueError, "expand_dims: axis .* twice"),
+        (lambda: mg.pad(X, 1.5), TypeError, "pad: pad_width 1.5 is float64; expected integers"),
+        (lambda: mg.dropout(IDS, 0.1), TypeError, "dropout: x has dtype int64"),
+        (lambda: range(mg.tensor(2.0)), TypeError, "cannot be interpreted as an integer"),
+    ],
+    ids=["add", "expand_dims", "pad", "dropout", "range"],
+)
+def test_small_slips_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -433,3 +433,20 @@ def test_maximum_and_max_of_nan_are_nan():
     assert math.isnan(mg.maximum(np.array(NAN), np.array(1.0)))
     assert math.isnan(mg.max(np.array([1.0, NAN, 2.0])))
     assert math.isnan(mg.clip(np.array(NAN), -1.0, 1.0))
+
+
+@pytest.mark.parametrize("row", [[1.0, INF, 2.0], [NAN, 1.0, 2.0], [INF, -INF, 0.0]], ids=str)
+@pytest.mark.parametrize("op", [mg.softmax, mg.log_softmax], ids=lambda op: op.name)
+def test_a_row_with_nan_or_infinity_is_nan_throughout(op, row, kernels):
+    found = as_numpy(op(np.array([[1.0, 2.0, 3.0], row])))
+    assert np.isfinite(found[0]).all()
+    assert np.isnan(found[1]).all()
+
+
+def test_the_tangent_of_a_joined_constant_is_zero_also_where_it_is_infinite():
+    border = np.array([INF, -INF])
+    x = np.array([0.5, 2.0])
+    _, tangent = mg.jvp(lambda x: mg.concatenate([x, border]), (x,), (x,))
+    np.testing.assert_array_equal(tangent, [0.5, 2.0, 0.0, 0.0])
+    _, tangent = mg.jvp(lambda x: mg.where(x, border, 0.0), (x,), (x,))
+    np.testing.assert_array_equal(tangent, [0.0, 0.0])

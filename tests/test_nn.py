@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -114,6 +115,26 @@ def test_a_deep_copy_trains_apart():
     assert twin.weight.grad is not None
     assert (layer.weight.numpy() != 7).all()
     assert twin.parameters()[0] is twin.weight
+
+
+def test_frozen_parameters_stay_frozen_when_copied_or_converted():
+    layer = nn.Linear(2, 3)
+    layer.weight.requires_grad_(False)
+    for changed in (copy.deepcopy(layer), layer.astype("float64"), layer.to("cpu")):
+        assert not changed.weight.requires_grad
+        assert changed.bias.requires_grad
+
+
+def test_a_module_can_be_pickled():
+    layer = nn.Linear(2, 3)
+    twin = pickle.loads(pickle.dumps(layer))
+    np.testing.assert_array_equal(twin.weight.numpy(), layer.weight.numpy())
+    assert twin.parameters()[0] is twin.weight
+
+
+def test_embedding_takes_a_list_of_ids():
+    layer = nn.Embedding(3, 2)
+    np.testing.assert_array_equal(layer([2, 0]).numpy(), layer.weight.numpy()[[2, 0]])
 
 
 # state_dict

@@ -287,3 +287,44 @@ def test_the_example_shapes_cover_what_the_issue_names():
     exp = next(op for op in OPS if op.name == "exp")
     strided = exp.arrays(Case(((3, 4),), layout="strided"))[0]
     assert not strided.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        "softmax",
+        "log_softmax",
+        "logsumexp",
+        "layer_norm",
+        "rms_norm",
+        "norm",
+        "gelu",
+        "silu",
+        "erf",
+    ],
+)
+def test_integers_are_not_rounded_back_to_integers(op):
+    x = np.array([1, 2, 4])
+    found = getattr(mg, op)(x)
+    assert found.dtype == np.float64
+    assert_close(found, getattr(mg, op)(x.astype(np.float64)))
+
+
+def test_a_numpy_float64_exponent_promotes_whatever_its_value():
+    x = np.array([1.5, 2.5], np.float32)
+    for exponent in (2.0, 3.0):
+        assert mg.power(x, np.float64(exponent)).dtype == np.float64
+        assert mg.power(x, exponent).dtype == np.float32
+
+
+def test_triangles_keep_bools():
+    x = np.ones((2, 3), bool)
+    for found, wanted in ((mg.tril(x), np.tril(x)), (mg.triu(x), np.triu(x))):
+        assert found.dtype == np.bool_
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_remainder_and_floor_division_take_a_number_on_the_left():
+    x = mg.tensor([2.0, 3.0])
+    assert (7 % x).tolist() == [1.0, 1.0]
+    assert (7 // x).tolist() == [3.0, 2.0]

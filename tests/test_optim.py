@@ -1,5 +1,6 @@
 """Optimizers against their formulas, and against PyTorch."""
 
+import copy
 import math
 
 import numpy as np
@@ -191,7 +192,7 @@ def test_schedules_pass_through_their_stated_points():
         (lambda p: optim.SGD([], lr=0.1), ValueError, "no parameters"),
         (lambda p: optim.SGD([p, p], lr=0.1), ValueError, "given twice"),
         (lambda p: optim.SGD([np.ones(2)]), TypeError, "expected Tensors that require gradients"),
-        (lambda p: optim.SGD([p], lr=-1), ValueError, "lr must not be negative, got -1"),
+        (lambda p: optim.SGD([p], lr=-1), ValueError, "lr must not be negative or NaN, got -1"),
         (lambda p: optim.SGD([p], nesterov=True), ValueError, "nesterov needs momentum"),
         (lambda p: optim.AdamW([p], betas=(0.9, 1)), ValueError, r"in \[0, 1\), got \(0.9, 1\)"),
         (lambda p: optim.AdamW([{"params": [p], "eta": 1}]), TypeError, "unknown option 'eta'"),
@@ -203,3 +204,27 @@ def test_schedules_pass_through_their_stated_points():
 def test_bad_options_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make(nn.Parameter([1.0]))
+
+
+def test_a_model_and_its_optimizer_copied_together_go_on_alike():
+    model = nn.Linear(2, 3)
+    optimizer = optim.AdamW(model.parameters(), lr=0.1)
+    x = np.array([[0.5, -1.5]], np.float32)
+    pairs = [(model, optimizer)]
+    for step in range(4):
+        if step == 2:
+            pairs.append(copy.deepcopy(pairs[0]))
+        for each, its_optimizer in pairs:
+            its_optimizer.zero_grad()
+            mg.sum(each(x) ** 2).backward()
+            its_optimizer.step()
+    twin = pairs[1][0]
+    assert twin.weight is not model.weight
+    np.testing.assert_array_equal(twin.weight.numpy(), model.weight.numpy())
+
+
+def test_settings_that_are_not_numbers_are_refused():
+    with pytest.raises(ValueError, match="lr must not be negative or NaN, got nan"):
+        optim.SGD(nn.Linear(1, 1).parameters(), lr=math.nan)
+    with pytest.raises(ValueError, match="max_norm must be positive, got nan"):
+        optim.clip_grad_norm([], math.nan)

@@ -148,5 +148,6 @@ def test_options_out_of_range_are_named(options, message):
 def test_an_empty_prompt_and_broken_logits_are_refused():
     with pytest.raises(ValueError, match=r"L at least 1, got \(0,\)"):
         inference.sample(Successor(), [], 2)
-    with pytest.raises(FloatingPointError, match="NaN"):
-        choose(np.array([[0.0, np.nan]]), None, greedy=True)
+    for row in ([0.0, np.nan], [0.0, np.inf], [-np.inf, -np.inf]):
+        with pytest.raises(FloatingPointError, match="NaN or infinity"):
+            choose(np.array([[1.0, 2.0], row]), np.random.default_rng(0))

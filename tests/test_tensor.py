@@ -1,6 +1,9 @@
 """Tensors: how they are made, how dtypes combine, and how `backward` treats leaves and graphs."""
 
+import array
+import copy
 import gc
+import pickle
 import sys
 import time
 import weakref
@@ -617,3 +620,101 @@ def test_graphs_need_no_cycle_collector_to_be_freed():
         assert watched_middle() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("walked", [True, False])
+def test_checkpointed_graphs_need_no_cycle_collector_to_be_freed(walked):
+    inner = mg.checkpoint(lambda x: mg.exp(x) * x)
+    outer = mg.checkpoint(lambda x: mg.sum(inner(x) * x))
+    gc.collect()
+    gc.disable()
+    try:
+        y = outer(leaf(X))
+        if walked:
+            y.backward()
+        del y
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+# Copies
+
+
+@pytest.mark.parametrize(
+    "twin_of",
+    [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_a_copied_leaf_has_a_gradient_of_its_own(twin_of):
+    x = leaf(X)
+    twin = twin_of(x)
+    mg.sum(twin * twin).backward()
+    assert x.grad is None
+    assert_close(twin.grad, 2 * X)
+    constant = twin_of(mg.tensor([1, 2]))
+    assert (constant.tolist(), constant.requires_grad) == ([1, 2], False)
+
+
+def test_a_deep_copy_shares_no_memory_and_keeps_the_gradient():
+    x = leaf(X)
+    mg.sum(x * x).backward()
+    twin = copy.deepcopy({"x": x, "again": x})
+    assert twin["x"] is twin["again"]
+    assert_close(twin["x"].grad, 2 * X)
+    with mg.no_grad():
+        x[...] = 0
+    assert_close(twin["x"], X)
+
+
+def test_what_an_op_made_is_not_copied_behind_its_graphs_back():
+    with pytest.raises(TypeError, match="no op made"):
+        copy.deepcopy(leaf(X) * 2)
+
+
+def test_clone_keeps_every_bit_and_the_dtype():
+    assert mg.tensor([True, False]).clone().dtype == np.bool_
+    assert np.signbit(mg.tensor([-0.0]).clone().numpy()).all()
+    x = leaf(X)
+    mg.sum(x.clone() * X).backward()
+    assert_close(x.grad, X)
+
+
+def test_arrays_in_another_byte_order_become_native():
+    foreign = X.astype(X.dtype.newbyteorder())
+    assert mg.tensor(foreign, requires_grad=True).dtype.isnative
+    assert_close(mg.softmax(foreign), mg.softmax(X))
+
+
+def test_a_list_of_tensors_that_are_differentiated_is_refused():
+    assert mg.tensor([mg.tensor(1.0), 2.0]).tolist() == [1.0, 2.0]
+    with pytest.raises(TypeError, match=r"use stack\(\)"):
+        mg.grad(lambda x: mg.sum(mg.tensor([x[0], x[1]])))(X[0])
+    with pytest.raises(TypeError, match=r"use stack\(\)"):
+        mg.jvp(lambda x: mg.tensor([x[0], x[1]]), (X[0],), (X[1],))
+
+
+# Indices
+
+
+def test_an_index_written_after_use_is_noticed():
+    x, index = leaf(X), mg.tensor([0, 1])
+    y = mg.sum(x[index])
+    index[0] = 1
+    with pytest.raises(RuntimeError, match=r"backward of getitem: index .* changed in place"):
+        y.backward()
+
+
+def test_a_write_elsewhere_does_not_disturb_an_op_with_an_argument_left_out():
+    x = leaf(X)
+    y = mg.sum(mg.layer_norm(x, leaf(np.ones(3))))
+    mg.tensor([1.0])[0] = 2.0
+    y.backward()
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize("inside", [(2, 0, 2), array.array("l", [2, 0, 2])], ids=["tuple", "array"])
+def test_a_sequence_inside_an_index_adds_up_repeated_places(inside):
+    x = leaf(X[0])
+    mg.sum(x[(inside,)]).backward()
+    assert_close(x.grad, np.array([1.0, 0.0, 2.0]))

@@ -1,11 +1,13 @@
 """Training: the loss it reaches, exact resume, and what a bad file says."""
 
+import json
 import math
 import re
 import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import data, inference, optim, text, training
+from minigrad import data, inference, nn, optim, text, training
 from minigrad.course.cli import main
 from minigrad.models import GPT, GPTConfig, safetensors
 
@@ -197,6 +199,11 @@ def flip_last(content):
     content[-5] ^= 16
 
 
+def flip_checksum_name(content):
+    at = content.index(b'"sha256"')
+    content[at + 3] = ord("X")
+
+
 def flip_header(content):
     at = content.index(b'"optimizer_steps')
     content[at + 3] = ord("X")
@@ -213,6 +220,7 @@ def flip_header(content):
         (lambda content: content[:8] + b"{" + bytes(len(content) - 9), "its header is not JSON"),
         (flip_last, "damaged: its bytes do not match its checksum"),
         (flip_header, "damaged"),
+        (flip_checksum_name, "it has no checksum"),
     ],
 )
 def test_a_bad_file_is_named_with_what_is_wrong(saved, change, message):
@@ -223,6 +231,25 @@ def test_a_bad_file_is_named_with_what_is_wrong(saved, change, message):
         run.load(saved)
     assert str(saved) in str(caught.value)
     np.testing.assert_array_equal(run.model.state_dict()["head.weight"], before["head.weight"])
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"__metadata__": None},
+        {"__metadata__": {"minigrad": 3}},
+        {"a": {"dtype": "F32", "shape": [-1, -4], "data_offsets": [0, 16]}},
+        {"a": {"dtype": "F32", "shape": [4.0], "data_offsets": [0, 16]}},
+        {"a": {"dtype": "F32", "shape": [4], "data_offsets": [0.0, 16.0]}},
+    ],
+    ids=str,
+)
+def test_a_header_of_the_wrong_kinds_of_values_is_named_with_its_file(header, tmp_path):
+    path = tmp_path / "strange.safetensors"
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(16 * ("a" in header)))
+    with pytest.raises(ValueError, match=r"strange\.safetensors: damaged"):
+        safetensors.load(path)
 
 
 def test_a_file_of_another_program_is_no_checkpoint(tmp_path):
@@ -242,9 +269,32 @@ def test_a_checkpoint_of_another_setting_is_refused(saved):
     with pytest.raises(ValueError, match="was taken with batch_size 32, this iterator has 4"):
         trainer(batch_size=4).load(saved)
     other = trainer()
-    other.model = GPT(GPTConfig(20, 16, 48, 3, 1), seed=0)
-    with pytest.raises(ValueError, match=r"head.weight: given shape .* expected \(48, 20\)"):
-        other.load(saved)
+    config = other.model.config
+    for changes, message in (
+        ({"vocab_size": 20}, f"its model has vocab_size {config.vocab_size}, this one has 20"),
+        ({"n_heads": 4}, "its model has n_heads 3, this one has 4"),  # the same shapes
+    ):
+        other.model = GPT(replace(config, **changes), seed=0)
+        with pytest.raises(ValueError, match=message):
+            other.load(saved)
+
+
+def test_sizes_and_losses_that_are_numpy_scalars_do_not_stop_a_save(tmp_path):
+    run = trainer()
+    config = GPTConfig(np.int64(run.model.config.vocab_size), 16, np.int32(48), 3, 1)
+    run.model = GPT(config, seed=0)
+    run.optimizer = optim.SGD(run.model.parameters(), lr=0.1)
+    run.evaluate = lambda: np.float32(1.5)
+    run.run(1, progress=False, checkpoint=tmp_path / "numpy.safetensors")
+    assert run.load(tmp_path / "numpy.safetensors").evaluations == [(1, 1.5)]
+
+
+def test_evaluation_leaves_each_module_in_its_own_mode():
+    model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.1))
+    model[1].eval()
+    with training.evaluating(model):
+        assert not model[0].training
+    assert [part.training for part in model] == [True, False]
 
 
 @pytest.mark.reference

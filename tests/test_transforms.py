@@ -1,5 +1,6 @@
 """What each transform promises: its arguments, what it returns, and in which structure."""
 
+import collections
 import gc
 import tracemalloc
 
@@ -833,3 +834,50 @@ def test_use_kernels_as_a_block_restores_what_was_before():
     tripled(X)
     tripled(X.astype(np.float32))
     assert len(calls) == 2
+
+
+def test_use_kernels_as_a_decorator_acts_only_inside_the_function():
+    from minigrad.engine import kernels_on
+
+    @mg.use_kernels(False)
+    def inside():
+        return kernels_on()
+
+    assert kernels_on()
+    assert not inside()
+    assert kernels_on()
+
+
+# Structures that differ only in the order of their keys, and tangents left out
+
+
+def test_dicts_are_matched_by_key_whatever_their_order():
+    def f(p):
+        return {"sum": p["a"] + p["b"], "product": p["a"] * p["b"]}
+
+    primal, tangent = {"a": 2.0, "b": 5.0}, {"b": 1.0, "a": 0.0}
+    moved = mg.jvp(f, (primal,), (tangent,))[1]
+    assert (float(moved["sum"]), float(moved["product"])) == (1.0, 2.0)
+    pullback = mg.vjp(f, primal)[1]
+    (cotangent,) = pullback({"product": 1.0, "sum": 0.0})
+    assert (float(cotangent["a"]), float(cotangent["b"])) == (5.0, 2.0)
+
+
+def test_a_tangent_of_none_is_zero():
+    out, tangent = mg.jvp(lambda w, x: mg.matmul(w, x), (W, X), (None, X + 1))
+    assert_close(out, W @ X)
+    assert_close(tangent, W @ (X + 1))
+    nested = mg.jvp(lambda p, x: p["w"] @ x, ({"w": W}, X), (None, X))[1]
+    assert_close(nested, W @ X)
+
+
+def test_gradients_come_back_in_the_callers_kind_of_dict():
+    parameters = collections.defaultdict(list, w=W)
+    gradient = mg.grad(lambda p: mg.sum(p["w"] ** 2))(parameters)
+    assert type(gradient) is collections.defaultdict
+    assert_close(gradient["w"], 2 * W)
+
+
+def test_an_argument_named_twice_is_refused():
+    with pytest.raises(ValueError, match=r"argnums \(0, -3\) names an argument twice"):
+        mg.grad(loss, argnums=(0, -3))(W, X, B)

@@ -30,7 +30,7 @@ class Fused(Primitive):
             kernel = self._load(kernel, array)
         if kernel is None:
             return None
-        if array.dtype.name not in kernel.dtypes:
+        if array.dtype.name not in kernel.dtypes or not array.dtype.isnative:
             return None
         for value in values:
             dtype = getattr(value, "dtype", array.dtype)

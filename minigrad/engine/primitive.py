@@ -227,7 +227,7 @@ class Primitive:
                 ]
         if not terms:
             self._needs(self.jvps, "jvp")
-            return out * 0
+            return backend.zeros(out.shape, plain(out))
         total = terms[0]
         for i, term in enumerate(terms[1:]):
             if i and not isinstance(total, Traced) and total.shape == term.shape:
@@ -281,7 +281,7 @@ class Primitive:
         if len(places) > 1:
             error = f"operands are on {' and '.join(sorted(places))}; move them with to()"
             return ValueError(f"{self.name}: {error} (given {given})")
-        return type(error)(f"{self.name}: {error} (given {given})")
+        return restated(error, f"{self.name}: {error} (given {given})")
 
     def labelled(self, values):
         """(argument name, value) pairs, numbered for ops of any number of arrays."""
@@ -299,6 +299,11 @@ class Primitive:
             for n, v in self.labelled(values)
         ]
         raise FloatingPointError(f"{self.name}: {what} in its output, from {', '.join(given)}")
+
+
+def restated(error, message):
+    """An error of the same kind with another message (some of NumPy's TypeErrors take more)."""
+    return TypeError(message) if isinstance(error, TypeError) else type(error)(message)
 
 
 def finite(value):

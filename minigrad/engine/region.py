@@ -1,5 +1,7 @@
 """Checkpointed regions: calls that drop what they save and can be run again for it."""
 
+import weakref
+
 from minigrad import backend
 from minigrad.engine.state import _state, new_level, state
 
@@ -14,9 +16,10 @@ class Region:
     def __init__(self, run, random_state):
         self.run = run
         self.random_state = random_state
-        self.surroundings = _state.get()
+        self.surroundings = _state.get()._replace(region=None)
         self.level = new_level()
-        self.nodes = []
+        self.ops = []
+        self.nodes = []  # weak references: the nodes hold the region
 
     def record(self):
         with state(region=self):
@@ -26,7 +29,8 @@ class Region:
         """Drop what a new node saved, unless its level began in here and so is walked in here."""
         if level < self.level:
             node.env = self
-            self.nodes.append(node)
+            self.ops.append(node.op)
+            self.nodes.append(weakref.ref(node))
 
     def recompute(self):
         """Give every node of the region its values back."""
@@ -37,13 +41,14 @@ class Region:
                 self.run()
         finally:
             _state.reset(token)
-        if [n.op for n in again.nodes] != [n.op for n in self.nodes]:
+        if [n.op for n in again.nodes] != self.ops:
             raise RuntimeError(
                 "checkpoint: the function made other calls when it was run again; it must "
                 "depend on its arguments alone"
             )
-        for node, fresh in zip(self.nodes, again.nodes):
-            if node.env is self:
+        for reference, fresh in zip(self.nodes, again.nodes):
+            node = reference()
+            if node is not None and node.env is self:
                 node.env = fresh.env
 
 

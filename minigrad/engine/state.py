@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -46,9 +47,11 @@ def detect_anomaly():
 
 
 class use_kernels:
-    """Turn fused kernels on or off: a plain call, or a ``with`` block that turns them back."""
+    """Turn fused kernels on or off: a plain call, or a ``with`` block or decorator that turns them
+    back."""
 
     def __init__(self, on):
+        self.on = on
         self.before = _state.get()
         _state.set(self.before._replace(kernels=bool(on)))
 
@@ -57,6 +60,16 @@ class use_kernels:
 
     def __exit__(self, *exception):
         _state.set(_state.get()._replace(kernels=self.before.kernels))
+
+    def __call__(self, f):
+        self.__exit__()  # a decorator changes nothing until the function is called
+
+        @functools.wraps(f)
+        def switched(*args, **kwargs):
+            with use_kernels(self.on):
+                return f(*args, **kwargs)
+
+        return switched
 
 
 def records(level):

@@ -52,7 +52,17 @@ class Node:
     when a walk has freed it, and the Region that can recompute it inside ``checkpoint``.
     """
 
-    __slots__ = ("clock", "dtype", "env", "op", "order", "params", "parents", "shape")
+    __slots__ = (
+        "__weakref__",
+        "clock",
+        "dtype",
+        "env",
+        "op",
+        "order",
+        "params",
+        "parents",
+        "shape",
+    )
 
     def __init__(self, op, parents, env, params, out):
         self.op = op
@@ -106,7 +116,7 @@ class _Writes:
 
 def root(array):
     """The array whose memory ``array`` is a view of (itself, if it owns it)."""
-    while isinstance(getattr(array, "base", None), type(array)):
+    while array is not None and isinstance(getattr(array, "base", None), type(array)):
         array = array.base
     return array
 

@@ -2,7 +2,7 @@
 
 import operator
 
-from minigrad.engine.primitive import describe, explainable, finite
+from minigrad.engine.primitive import describe, explainable, finite, restated
 from minigrad.engine.state import _state
 from minigrad.engine.traced import Traced, box, plain, root, wrote
 
@@ -36,7 +36,7 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
         try:
             cotangents = node.op.pull(node.parents, env, node.params, g)
         except explainable as error:
-            raise type(error)(f"backward of {node.op.name}: {error}") from error
+            raise restated(error, f"backward of {node.op.name}: {error}") from error
         if anomaly:
             _check_finite(node, cotangents, g)
         for parent, cotangent in zip(node.parents, cotangents):
@@ -135,7 +135,7 @@ def _recovered(node):
 
 
 def _check_unwritten(node):
-    for name, value in node.env.items():
+    for name, value in (*node.env.items(), *node.params.items()):  # indices are parameters
         values = value if isinstance(value, (tuple, list)) else (value,)
         for each in values:
             if wrote.since(node.clock, plain(each)):

@@ -7,6 +7,7 @@ left is drawn from by its softmax. Each step runs the model on the whole context
 import numpy as np
 
 import minigrad as mg
+from minigrad.nn.module import evaluating
 
 
 def top_k_filter(logits, k):
@@ -52,11 +53,14 @@ def choose(logits, rng, *, temperature=1.0, top_k=None, top_p=None, greedy=False
     """One token id for each row of logits (B, V): an int64 array (B,).
 
     Greedy takes the largest. Otherwise logits are divided by the temperature, filtered by top_k,
-    then by top_p, and drawn from with the NumPy generator ``rng``.
-    Raises ValueError for a temperature that is not positive, FloatingPointError for NaN logits.
+    then by top_p, and drawn from with the NumPy generator ``rng``. Raises ValueError for a
+    temperature that is not positive, FloatingPointError for a row without a finite largest logit.
     """
-    if np.isnan(logits).any():
-        raise FloatingPointError("choose: the logits hold NaN; the model's weights have diverged")
+    if not np.isfinite(np.max(logits, axis=-1)).all():
+        raise FloatingPointError(
+            "choose: a row of logits holds NaN or infinity, or nothing but -infinity; "
+            "the model's weights have diverged"
+        )
     if greedy:
         return logits.argmax(axis=-1)
     if not temperature > 0:
@@ -99,13 +103,8 @@ def next_logits(model, context):
     """The model's logits (B, V) for what follows a context (B, L), without dropout or a graph."""
     if longest := getattr(getattr(model, "config", None), "context_length", None):
         context = context[:, -longest:]
-    training = model.training
-    model.eval()
-    try:
-        with mg.no_grad():
-            return model(context).numpy()[:, -1]
-    finally:
-        model.train(training)
+    with evaluating(model), mg.no_grad():
+        return model(context).numpy()[:, -1]
 
 
 def sample(

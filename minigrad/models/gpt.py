@@ -42,6 +42,7 @@ class GPTConfig:
                 raise TypeError(f"GPTConfig: {name} must be an integer, got {value!r}")
             if value < 1:
                 raise ValueError(f"GPTConfig: {name} must be at least 1, got {value}")
+            object.__setattr__(self, name, int(value))  # NumPy's integers would not fit into JSON
         if self.d_model % self.n_heads:
             raise ValueError(
                 f"GPTConfig: d_model {self.d_model} is not divisible by n_heads {self.n_heads}"

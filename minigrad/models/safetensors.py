@@ -8,6 +8,7 @@ among the header's metadata, where other readers of the format pass over it.
 import hashlib
 import json
 import math
+import operator
 
 import ml_dtypes
 import numpy as np
@@ -57,16 +58,19 @@ def save(path, arrays, metadata=None):
             file.write(block)
 
 
-def load(path):
+def load(path, needs_checksum=False):
     """Read ``path``: ({name: NumPy array}, {name: string} metadata).
 
-    Raises ValueError that names the file and what is wrong with it (foreign, truncated, damaged)
-    and FileNotFoundError.
+    Files of other programs have no checksum; ``needs_checksum`` refuses them. Raises ValueError
+    that names the file and what is wrong with it (foreign, truncated, damaged) and
+    FileNotFoundError.
     """
     with open(path, "rb") as file:
         content = file.read()
     header, text, data = _header(path, content)
     metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise ValueError(f"{path}: damaged: its metadata are not strings by name")
     arrays, end = {}, 0
     for name, entry in header.items():
         arrays[name] = _array(path, name, entry, data)
@@ -74,6 +78,8 @@ def load(path):
     if end != len(data):
         raise ValueError(f"{path}: {len(data):,} bytes of arrays, the header speaks of {end:,}")
     given = metadata.pop("sha256", None)
+    if given is None and needs_checksum:
+        raise ValueError(f"{path}: damaged, or written by another program: it has no checksum")
     if given is not None:
         blank = text.replace(given.encode(), NO_SUM.encode(), 1)
         if _checksum(blank, [data]) != given:
@@ -92,7 +98,7 @@ def _header(path, content):
     text = content[8 : 8 + size]
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged: its header is not JSON ({error})") from error
     return header, text, memoryview(content)[8 + size :]
 
@@ -100,7 +106,9 @@ def _header(path, content):
 def _array(path, name, entry, data):
     try:
         dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
-        start, end = entry["data_offsets"]
+        start, end = map(operator.index, entry["data_offsets"])
+        if any(operator.index(size) < 0 for size in shape):
+            raise ValueError("a negative size")
         fits = 0 <= start <= end and end - start == math.prod(shape) * dtype.itemsize
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged: bad entry for array {name}: {entry}") from error

@@ -47,7 +47,7 @@ class Embedding(Module):
         self.weight = Parameter(weight_init((num_embeddings, embedding_dim)))
 
     def forward(self, ids):
-        return mg.embedding(self.weight, ids)
+        return mg.embedding(self.weight, as_tensor(ids))
 
     def extra_repr(self):
         return f"{self.weight.shape[0]}, {self.weight.shape[1]}"

@@ -1,5 +1,7 @@
 """Modules: layers as a tree of attributes whose leaves are named parameters."""
 
+import contextlib
+
 import numpy as np
 
 from minigrad import backend, engine
@@ -17,10 +19,6 @@ class Parameter(Tensor):
 
     def __init__(self, data, dtype=np.float32, device=None):
         super().__init__(data, dtype, device, requires_grad=True)
-
-    def __deepcopy__(self, memo):
-        twin = memo[id(self)] = type(self)(self.data, self.dtype, self.device)
-        return twin
 
 
 class Module:
@@ -130,7 +128,7 @@ class Module:
         for parameter in self.parameters():
             parameter.data = convert(parameter.data)
             parameter.grad = None
-            parameter.requires_grad_()
+            parameter.requires_grad_(parameter.requires_grad)  # a leaf of the new dtype
         return self
 
     def state_dict(self):
@@ -192,6 +190,18 @@ class Module:
         for first, last, text in runs:
             label = first if first == last else f"{first} to {last}"
             yield from f"{label}: {text}".splitlines()
+
+
+@contextlib.contextmanager
+def evaluating(module):
+    """A module in evaluation mode for a while, then each part of it in the mode it was in."""
+    before = [(part, part.training) for _, part in module.named_modules()]
+    module.eval()
+    try:
+        yield module
+    finally:
+        for part, training in before:
+            part.training = training
 
 
 class ModuleList(Module):

@@ -90,7 +90,7 @@ remainder.jvp(lambda dx: dx, lambda dy, x, y: -dy * floor_divide(x, y))
 def power(x, y):
     """``x ** y``. At ``x = 0`` the derivative in ``y`` is 0 for ``y >= 0``; in ``x`` it is 0 where
     ``y = 0``. A Python number as ``y`` is a constant."""
-    if isinstance(y, (int, float)) and not isinstance(y, bool):
+    if type(y) in (int, float):  # NumPy's float64 is a float too, but takes part in promotion
         return _power_of(x, exponent=y)
     return _power(x, y)
 

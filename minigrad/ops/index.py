@@ -48,10 +48,13 @@ def _scatter(x, /, index, shape):
 def _repeats(index):
     """Whether an index may name one element twice: only integer arrays and sequences can."""
     parts = index if isinstance(index, tuple) else (index,)
-    return any(
-        isinstance(part, list | tuple) or (getattr(part, "ndim", 0) > 0 and part.dtype.kind != "b")
-        for part in parts
-    )
+    return not all(_names_once(part) for part in parts)
+
+
+def _names_once(part):
+    if part is None or part is Ellipsis or isinstance(part, int | slice):
+        return True
+    return hasattr(part, "dtype") and (part.ndim == 0 or part.dtype.kind == "b")
 
 
 _getitem.vjp(lambda g, x_shape, index: _scatter(g, index=index, shape=x_shape))
@@ -106,12 +109,12 @@ def take_along_axis(x, indices, axis):
 
 def tril(x, k=0):
     """The lower triangle of the last two axes, up to diagonal ``k``; zeros above."""
-    return where(_lower(x, k), x, 0.0 if _floats(x) else 0)
+    return where(_lower(x, k), x, x.dtype.type(0))
 
 
 def triu(x, k=0):
     """The upper triangle of the last two axes, from diagonal ``k``; zeros below."""
-    return where(_lower(x, k - 1), 0.0 if _floats(x) else 0, x)
+    return where(_lower(x, k - 1), x.dtype.type(0), x)
 
 
 def _lower(x, k):

@@ -6,13 +6,13 @@ import math
 import numpy as np
 
 from minigrad import backend
+from minigrad.cpu._arrays import check_ids
 from minigrad.engine import fused, plain, primitive
 from minigrad.ops.elementwise import (
     astype,
     equal,
     erf,
     exp,
-    isfinite,
     not_equal,
     sigmoid,
     sqrt,
@@ -36,7 +36,7 @@ def _wide(x):
 
 
 def _narrow(x, dtype):
-    return x if x.dtype == dtype else astype(x, dtype=dtype)
+    return x if x.dtype == dtype or dtype not in backend.HALF else astype(x, dtype=dtype)
 
 
 @fused
@@ -86,7 +86,7 @@ silu.kernel("cpu", "minigrad.cpu.activation:silu")
 def _shifted(x, axis):
     """``x`` less its largest entry: the same softmax, and no digits lost to a common offset."""
     highest = stop_gradient(max(x, axis=axis, keepdims=True))
-    return x - where(isfinite(highest), highest, 0.0)
+    return x - where(equal(highest, -math.inf), 0.0, highest)
 
 
 @fused
@@ -116,7 +116,7 @@ def log_softmax(x, /, axis=-1):
         return x * 1
     shifted = _shifted(_wide(x), axis)
     total = logsumexp(shifted, axis=axis, keepdims=True)
-    return _narrow(shifted - where(isfinite(total), total, 0.0), x.dtype)
+    return _narrow(shifted - where(equal(total, -math.inf), 0.0, total), x.dtype)
 
 
 log_softmax.vjp(lambda g, out, axis: g - exp(out) * sum(g, axis=axis, keepdims=True))
@@ -173,18 +173,6 @@ def _check_targets(logits, targets, ignore_index, reduction):
         )
     if dtype.kind in "iu":
         check_ids(plain(targets), logits.shape[-1], "targets", ignore_index)
-
-
-def check_ids(ids, count, what, ignored=None):
-    """Raise IndexError, naming the first offender, unless all ids are in [0, count)."""
-    if ids.size == 0 or (ids.min() >= 0 and ids.max() < count):
-        return
-    wrong = (ids < 0) | (ids >= count)
-    if ignored is not None:
-        wrong &= ids != ignored
-    if wrong.any():
-        place = tuple(int(i[0]) for i in wrong.nonzero())
-        raise IndexError(f"{what} hold {int(ids[place])} at {place}; expected 0 to {count - 1}")
 
 
 cross_entropy.kernel("cpu", "minigrad.cpu.softmax:cross_entropy")
@@ -254,6 +242,8 @@ def dropout(x, p=0.5, training=True):
     not training. Draws from the generator that ``manual_seed`` seeds."""
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p is {p}; expected 0 <= p <= 1")
+    if not backend.is_floating(x.dtype):
+        raise TypeError(f"dropout: x has dtype {x.dtype}; expected floating point")
     if not training or p == 0:
         return x
     if p == 1:

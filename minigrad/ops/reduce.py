@@ -110,6 +110,8 @@ def norm(x, ord=2, axis=None, keepdims=False):
 
 @primitive
 def _norm(x, /, axis=None, keepdims=False):
+    if not backend.is_floating(x.dtype):
+        x = x.astype(np.float64)
     wide = backend.accumulator(x.dtype) or x.dtype
     total = np.sum(np.square(x.astype(wide, copy=False)), axis=axis, keepdims=keepdims)
     return np.sqrt(total).astype(x.dtype, copy=False)
@@ -204,7 +206,8 @@ def logsumexp(x, /, axis=None, keepdims=False):
     shift = np.where(np.isfinite(highest), highest, 0).astype(x.dtype)
     with np.errstate(divide="ignore"):
         out = np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift
-    return out.astype(x.dtype, copy=False) if keepdims else _drop(out, axis).astype(x.dtype)
+    out = out if keepdims else _drop(out, axis)
+    return out.astype(x.dtype, copy=False) if backend.is_floating(x.dtype) else out
 
 
 def _drop(x, axis):

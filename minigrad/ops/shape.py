@@ -4,7 +4,8 @@ import operator
 
 import numpy as np
 
-from minigrad.engine import primitive, unbroadcast
+from minigrad import backend
+from minigrad.engine import plain, primitive, unbroadcast
 
 
 def _axis(axis, ndim):
@@ -64,6 +65,8 @@ def expand_dims(x, axis):
     axes = axis if isinstance(axis, tuple) else (axis,)
     ndim = np.ndim(x) + len(axes)
     places = {_axis(a, ndim) for a in axes}
+    if len(places) < len(axes):
+        raise ValueError(f"expand_dims: axis {axis} names the same place twice")
     sizes = iter(np.shape(x))
     return reshape(x, tuple(1 if i in places else next(sizes) for i in range(ndim)))
 
@@ -111,7 +114,7 @@ def _cut(g, arrays, axis, needs):
 
 
 def _filled(tangents, arrays):
-    return [a * 0 if t is None else t for t, a in zip(tangents, arrays)]
+    return [backend.zeros(a.shape, plain(a)) if t is None else t for t, a in zip(tangents, arrays)]
 
 
 _concatenate.vjp_all(_cut)
@@ -149,7 +152,10 @@ def pad(x, pad_width, constant_value=0):
     """``x`` with a border of ``constant_value``: ``pad_width`` is n, (before, after), or one such
     pair per axis, as in NumPy."""
     try:
-        width = np.broadcast_to(np.asarray(pad_width, int), (np.ndim(x), 2))
+        width = np.asarray(pad_width)
+        if width.size and width.dtype.kind not in "iu":
+            raise TypeError(f"pad: pad_width {pad_width} is {width.dtype}; expected integers")
+        width = np.broadcast_to(width.astype(int), (np.ndim(x), 2))
     except ValueError:
         raise ValueError(
             f"pad: pad_width {pad_width} does not fit {np.ndim(x)} axes; expected n, "

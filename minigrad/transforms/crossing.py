@@ -4,7 +4,7 @@ import numpy as np
 
 from minigrad import backend
 from minigrad.engine import CONSTANT, Traced, box, plain
-from minigrad.transforms.trees import flatten
+from minigrad.transforms.trees import flatten, map_leaves
 
 
 def inner(value, what, where):
@@ -76,6 +76,10 @@ def seed_of(value, like, what):
 
 def or_zero(value, like):
     return backend.zeros(like.shape, plain(like)) if value is None else value
+
+
+def zeros_like(tree):
+    return map_leaves(lambda v: backend.zeros(np.shape(v), as_array(v)), tree)
 
 
 def as_array(value):

@@ -48,7 +48,10 @@ def positions(argnums, count):
     for i in chosen:
         if not -count <= i < count:
             raise ValueError(f"grad: argnums names argument {i}, but {count} were given")
-    return [i % count for i in chosen]
+    chosen = [i % count for i in chosen]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"grad: argnums {argnums} names an argument twice")
+    return chosen
 
 
 def _check_number(out):

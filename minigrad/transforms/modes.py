@@ -10,6 +10,7 @@ from minigrad.transforms.crossing import (
     outward,
     seed_of,
     tensor_outputs,
+    zeros_like,
 )
 from minigrad.transforms.trees import flatten, same_structure
 
@@ -52,6 +53,8 @@ def jvp(f, primals, tangents):
         )
     tensors, level = has_tensor((primals, tangents)), new_level()
     leaves, rebuild = flatten(tuple(primals))
+    if len(tangents) == len(primals):
+        tangents = [zeros_like(p) if t is None else t for p, t in zip(primals, tangents)]
     directions = same_structure(tuple(tangents), tuple(primals), "jvp: tangents")
     boxed = []
     for i, (value, direction) in enumerate(zip(leaves, directions)):
