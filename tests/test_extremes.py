@@ -450,3 +450,16 @@ def test_the_tangent_of_a_joined_constant_is_zero_also_where_it_is_infinite():
     np.testing.assert_array_equal(tangent, [0.5, 2.0, 0.0, 0.0])
     _, tangent = mg.jvp(lambda x: mg.where(x, border, 0.0), (x,), (x,))
     np.testing.assert_array_equal(tangent, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_a_mask_is_no_anomaly(kernels):
+    """The -inf of a causal or boolean mask is meant; a NaN that comes out is still found."""
+    q, k, v = (np.random.default_rng(i).standard_normal((1, 2, 3, 4)) for i in range(3))
+    seen = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1]], bool)
+    with mg.use_kernels(kernels), mg.detect_anomaly():
+        leaf = mg.tensor(q, requires_grad=True)
+        mg.sum(mg.scaled_dot_product_attention(leaf, k, v, mask=seen)).backward()
+        mg.sum(mg.scaled_dot_product_attention(leaf, k, v, causal=True)).backward()
+        with pytest.raises(FloatingPointError, match="attention"):
+            mg.scaled_dot_product_attention(mg.tensor(q * np.nan), k, v, mask=seen)

@@ -718,3 +718,11 @@ def test_a_sequence_inside_an_index_adds_up_repeated_places(inside):
     x = leaf(X[0])
     mg.sum(x[(inside,)]).backward()
     assert_close(x.grad, np.array([1.0, 0.0, 2.0]))
+
+
+def test_ops_take_nested_lists():
+    assert mg.sum([1.0, 2.5]).item() == 3.5
+    assert_close(mg.softmax([[0.0, 0.0]]), [[0.5, 0.5]], np.float32)
+    table = np.arange(6.0).reshape(3, 2)
+    assert_close(mg.embedding(table, [2, 0]), table[[2, 0]], np.float64)
+    assert_close(mg.multiply(mg.tensor([2.0, 3.0]), [4, 5]), [8.0, 15.0], np.float64)

@@ -1,11 +1,12 @@
 """Fused ops: primitives specified by composed ops, with kernels that stand in for them."""
 
+import contextlib
 import importlib
 
 from minigrad import backend
-from minigrad.engine.primitive import Primitive, explainable
-from minigrad.engine.state import CONSTANT, _state, new_level
-from minigrad.engine.traced import Node, Traced, box, leaf
+from minigrad.engine.primitive import Primitive, explainable, without_lists
+from minigrad.engine.state import CONSTANT, _state, new_level, state
+from minigrad.engine.traced import Node, Traced, box, leaf, plain
 from minigrad.engine.walk import walk
 
 
@@ -49,7 +50,7 @@ class Fused(Primitive):
         return kernel
 
     def __call__(self, *args, **params):
-        args, params = self._normalise(args, params)
+        args, params = self._normalise(without_lists(args), params)
         top, values = None, []
         for arg in args:
             if isinstance(arg, Traced):
@@ -84,10 +85,17 @@ class Fused(Primitive):
         return box(out, top, node)
 
     def _specified(self, args, params):
+        """The body on any values. Under detect_anomaly its output alone is looked at: a mask inside
+        is infinite on purpose."""
+        anomaly = _state.get().anomaly
         try:
-            return self.forward(*args, **params)
-        except (ValueError, TypeError, IndexError) as error:
+            with state(anomaly=False) if anomaly else contextlib.nullcontext():
+                out = self.forward(*args, **params)
+        except explainable as error:
             raise self.explained(error, args) from error
+        if anomaly:
+            self.check_finite(plain(out), [plain(arg) for arg in args])
+        return out
 
     @staticmethod
     def _mixes_levels(args, top):
@@ -96,7 +104,7 @@ class Fused(Primitive):
     def _compute(self, values, params):
         kernel = self._kernel_for(values, params) if backend.is_array(values[0]) else None
         if kernel is None:
-            return super()._compute(values, params)
+            return self._specified(values, params)
         return kernel.forward(*values, **params)[0]
 
     def pull(self, parents, env, params, g):

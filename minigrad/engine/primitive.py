@@ -106,6 +106,8 @@ class Primitive:
                     top = arg.level
             elif type(arg) is float:
                 weak = True
+            elif type(arg) is list:
+                return self(*without_lists(args), **params)
         if top is None:
             return self._compute(backend.weak_scalars(args) if weak else args, params)
         values, parents, tangents, inner = [], [], None, False
@@ -299,6 +301,11 @@ class Primitive:
             for n, v in self.labelled(values)
         ]
         raise FloatingPointError(f"{self.name}: {what} in its output, from {', '.join(given)}")
+
+
+def without_lists(args):
+    """The arguments with nested Python lists made into arrays."""
+    return [backend.array(arg) if type(arg) is list else arg for arg in args]
 
 
 def restated(error, message):
