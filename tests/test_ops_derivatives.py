@@ -222,7 +222,7 @@ MIXED = [
     ("divide", lambda x, y: x / (y * y + 1)),
     ("power", lambda x, y: (x * x + 1) ** y),
     ("maximum", mg.maximum),
-    ("where", lambda x, y: mg.where(np.array([True, False, True]), x, y)),
+    ("where", lambda x, y: mg.where(mg.tensor([True, False, True], device=x.device), x, y)),
     ("concatenate", lambda x, y: mg.concatenate([x, y])),
     ("stack", lambda x, y: mg.stack([x, y])),
     ("matmul", mg.matmul),
