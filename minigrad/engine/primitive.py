@@ -114,15 +114,17 @@ class Primitive:
         for arg in args:
             parent = None
             if isinstance(arg, Traced):
-                if arg.level == top:
+                level = arg.level
+                if level == top:
                     parent = arg.node
-                    if arg.tangent is not None:
+                    if parent is None and arg.tangent is not None:
                         tangents = tangents or [None] * len(args)
                         tangents[len(values)] = arg.tangent
                     arg = arg.data
-                elif arg.level == CONSTANT:
+                elif level == CONSTANT:
                     arg = arg.data
-                inner = inner or isinstance(arg, Traced)
+                if isinstance(arg, Traced):
+                    inner = True
             values.append(arg)
             parents.append(parent)
         if weak:
@@ -132,13 +134,15 @@ class Primitive:
             if tangents is not None:
                 return box(out, top, None, self._push(values, out, tangents, params))
             if top >= _state.get().recording_since and top != CONSTANT:
-                return box(out, top, self._record(top, parents, values, params, out))
+                return self._recorded(top, parents, values, params, out)
         return out if isinstance(out, Traced) else box(out)
 
-    def _record(self, level, parents, values, params, out):
-        """The node that remembers this call on a reverse level."""
-        mask = tuple([parent is not None for parent in parents])
-        names, attributes = self._plans.get(mask) or self._plan(mask)
+    def _recorded(self, level, parents, values, params, out):
+        """``out`` with the node that remembers this call on a reverse level."""
+        mask = 0
+        for parent in parents:
+            mask += mask + (parent is not None)
+        names, attributes = self._plans.get(mask) or self._plan(mask, parents)
         pool = (*values, out) if self.arity is not None else (values, out)
         env = {name: pool[i] for name, i in names}
         for name, i, attribute in attributes:
@@ -147,7 +151,7 @@ class Primitive:
         region = _state.get().region
         if region is not None:
             region.enter(node, level)
-        return node
+        return box(out, level, node)
 
     def _compute(self, values, params):
         """The output on plain arrays."""
@@ -192,12 +196,13 @@ class Primitive:
     def _takes(self):
         return str(self.__signature__)
 
-    def _plan(self, mask):
-        """What must be kept when the inputs in ``mask`` are recorded: values and attributes."""
+    def _plan(self, mask, parents):
+        """What must be kept when the inputs with parents are recorded: values and attributes.
+        ``mask`` has a bit for each, by which the plan is found again."""
         if self.joint_vjp:
             rules = [self.joint_vjp]
         else:
-            rules = [rule for rule, needed in zip(self.vjps, mask) if rule and needed]
+            rules = [rule for rule, p in zip(self.vjps, parents) if rule and p is not None]
         wanted = {name for rule in rules for name, given in rule.names if not given}
         names = [(n, i) for i, n in enumerate((*self.names, "out")) if n in wanted]
         attributes = [

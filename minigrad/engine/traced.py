@@ -81,7 +81,7 @@ class Leaf(Node):
     __slots__ = ("tensor",)
 
     def __init__(self, data, tensor=None):
-        super().__init__(None, (), None, None, data)
+        Node.__init__(self, None, (), None, None, data)
         self.tensor = None if tensor is None else weakref.ref(tensor)
 
 

@@ -51,10 +51,17 @@ def _dmatmul_dy(g, x, y_shape):
     if len(y_shape) == 2 and x.ndim > 2:  # sum over the batch inside the product
         rows = _rows(x)
         x, g = reshape(x, (rows, x.shape[-1])), reshape(g, (rows, g.shape[-1]))
-    return _matmul(x.swapaxes(-1, -2), g)
+    return _product(x.swapaxes(-1, -2), g)
 
 
-_matmul.vjp(lambda g, y: _matmul(g, y.swapaxes(-1, -2)), _dmatmul_dy)
+def _product(x, y):
+    """``x @ y``; for two plain matrices without the detour through the engine."""
+    if type(x) is type(y) is np.ndarray and x.ndim == y.ndim == 2:
+        return backend.matmul(x, y)
+    return _matmul(x, y)
+
+
+_matmul.vjp(lambda g, y: _product(g, y.swapaxes(-1, -2)), _dmatmul_dy)
 _matmul.multilinear()
 
 
