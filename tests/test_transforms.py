@@ -881,3 +881,18 @@ def test_gradients_come_back_in_the_callers_kind_of_dict():
 def test_an_argument_named_twice_is_refused():
     with pytest.raises(ValueError, match=r"argnums \(0, -3\) names an argument twice"):
         mg.grad(loss, argnums=(0, -3))(W, X, B)
+
+
+def test_linearize_of_a_function_that_also_counts():
+    """Integer outputs have no derivative: their tangents are zeros, as jvp gives them."""
+
+    def f(x):
+        return {"largest": mg.argmax(x), "squares": x * x, "count": 3}
+
+    x, u = np.array([1.0, 3.0, 2.0]), np.array([0.5, -1.0, 4.0])
+    out, f_jvp = mg.linearize(f, x)
+    moved = f_jvp(u)
+    assert int(out["largest"]) == 1
+    np.testing.assert_allclose(moved["squares"], 2 * x * u)
+    assert int(moved["largest"]) == 0
+    assert int(moved["count"]) == 0

@@ -1,7 +1,7 @@
 """The two modes: Jᵀ v by walking back, J u by carrying tangents."""
 
 from minigrad import backend, engine
-from minigrad.engine import Traced, box, leaf, new_level, plain
+from minigrad.engine import Traced, box, leaf, new_level
 from minigrad.transforms.crossing import (
     has_tensor,
     inner,
@@ -77,15 +77,23 @@ def linearize(f, *primals):
     """
     tensors = has_tensor(primals)
     out, pullback = vjp(f, *primals)
-    leaves, rebuild = flatten(out)
-    zeros = rebuild([backend.zeros(o.shape, plain(o)) for o in leaves])
-    _, pullback_of_pullback = vjp(pullback, zeros)
+    still, rebuild = flatten(zeros_like(out))
+    moving = [i for i, zero in enumerate(still) if backend.is_floating(zero.dtype)]
+
+    def of_moving(cotangents):
+        full = list(still)
+        for i, cotangent in zip(moving, cotangents):
+            full[i] = cotangent
+        return pullback(rebuild(full))
+
+    _, pullback_of_pullback = vjp(of_moving, [still[i] for i in moving])
 
     def f_jvp(*tangents):
         same_structure(tangents, primals, "linearize: tangents")
-        (tangent,) = pullback_of_pullback(tangents)
         as_tensors = tensors or has_tensor(tangents)
-        moved, build = flatten(tangent)
-        return build([outward(inner(t, "linearize", "tangent"), as_tensors) for t in moved])
+        moved = [outward(zero, as_tensors) for zero in still]  # integers do not move
+        for i, tangent in zip(moving, pullback_of_pullback(tangents)[0]):
+            moved[i] = outward(inner(tangent, "linearize", "tangent"), as_tensors)
+        return rebuild(moved)
 
     return out, f_jvp
