@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from checking import assert_close, directional_difference, directions, jacobian_by_differences
 
+import minigrad as mg
 from minigrad import cpu
 from minigrad.cpu import threads
 
@@ -673,3 +674,51 @@ def test_fused_ops_agree_with_torch(rng):
         for d, other in zip(gradients, inputs):
             if d is not None:
                 assert_close(d, other.grad, np.float32, where, factor=4)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((2, 4, 5, 6), (2, 2, 7, 6), (2, 2, 7, 3)),
+        ((1, 1, 1, 3), (1, 1, 1, 3), (1, 1, 1, 3)),
+        ((2, 3, 70, 8), (2, 3, 65, 8), (2, 3, 65, 8)),
+        ((1, 6, 3, 64), (1, 1, 40, 64), (1, 1, 40, 64)),
+    ],
+)
+def test_attention_pushes_tangents_as_its_specification_does(shapes, dtype, causal):
+    """Ragged, grouped and wide; with 70 queries and 65 keys, causal, five queries see nothing."""
+    random = np.random.default_rng(0)
+    at = [random.standard_normal(shape).astype(dtype) for shape in shapes]
+    along = [random.standard_normal(shape).astype(dtype) for shape in shapes]
+
+    def attend(q, k, v):
+        return mg.scaled_dot_product_attention(q, k, v, causal=causal)
+
+    def keys_alone(k):
+        return attend(at[0], k, at[2])
+
+    for f, x, u in ((attend, at, along), (keys_alone, at[1:2], along[1:2])):
+        found = mg.jvp(f, x, u)
+        with mg.use_kernels(False):
+            wanted = mg.jvp(f, x, u)
+        for each, reference in zip(found, wanted, strict=True):
+            tolerance = 2e-5 if dtype == np.float32 else 1e-12
+            np.testing.assert_allclose(each, reference, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [mg.gelu, lambda x: mg.gelu(x, approximate="tanh"), mg.silu, mg.softmax],
+    ids=["gelu", "gelu-tanh", "silu", "softmax"],
+)
+def test_symmetric_kernels_push_tangents_as_their_specifications_do(f):
+    random = np.random.default_rng(1)
+    x, u = random.standard_normal((2, 3, 37)).astype(np.float32)
+    found = mg.jvp(f, (x,), (u,))
+    with mg.use_kernels(False):
+        wanted = mg.jvp(f, (x.astype(np.float64),), (u.astype(np.float64),))
+    for each, reference in zip(found, wanted, strict=True):
+        assert each.dtype == np.float32
+        np.testing.assert_allclose(each, reference, rtol=2e-5, atol=2e-6)

@@ -7,6 +7,8 @@ A kernel is a class used as a namespace, found by name, such as ``minigrad.cpu.n
   is what backward needs, a tuple of arrays;
 - ``backward(g, saved, needs, **params)`` -> a gradient for each argument of forward, or None where
   ``needs`` is False;
+- ``jvp(arrays, tangents, **params) -> (out, tangent)``, if it is there: forward mode, with None for
+  a tangent that is zero;
 - ``supports(*arrays, **params)``, if it is there: whether this case is one for the kernel.
 
 Inputs may have any strides; results are fresh and C-contiguous, and do not depend on the number of

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from minigrad.cpu import scalar
-from minigrad.cpu._arrays import contiguous
+from minigrad.cpu._arrays import contiguous, symmetric
 from minigrad.cpu._jit import jit
 from minigrad.cpu.threads import parallel_rows
 
@@ -28,6 +28,7 @@ def _map(kernel, *arrays, nanoseconds):
     return out
 
 
+@symmetric
 class gelu:
     """x (...) -> x Φ(x), Φ being the normal distribution function, or GPT-2's tanh formula."""
 
@@ -87,6 +88,7 @@ def _gelu_tanh_grad(start, stop, x, g, out):
         out[i] = g[i] * (s + s * (one - s) * (x[i] * (linear + three * u)))
 
 
+@symmetric
 class silu:
     """x (...) -> x sigmoid(x)."""
 

@@ -63,6 +63,20 @@ class scaled_dot_product_attention:
         parallel_rows(_attend_grad, heads, *arrays, causal, _scale(scale, q), cost=cost)
         return tuple(d if need else None for d, need in zip((dq, dk, dv, None), needs))
 
+    @staticmethod
+    def jvp(values, tangents, *, causal=False, scale=None):
+        """(out, its tangent); a tangent of None is zero."""
+        q, k, v = values[:3]
+        moves = [
+            np.zeros(x.shape, x.dtype) if t is None else t for x, t in zip(values, tangents[:3])
+        ]
+        B, n_h, Lq, H = q.shape
+        out, moved = (np.empty((B, n_h, Lq, v.shape[3]), q.dtype) for _ in range(2))
+        arrays = *map(_unit_rows, (q, k, v, *moves)), out, moved
+        cost = 0.06 * q.itemsize * Lq * k.shape[2] * H
+        parallel_rows(_attend_jvp, B * n_h, *arrays, causal, _scale(scale, q), cost=cost)
+        return out, moved
+
 
 def _unit_rows(x):
     """`x` with unit stride along its rows: itself or a copy. Its heads may lie anywhere."""
@@ -111,6 +125,25 @@ def _attend_grad(start, stop, q, k, v, g, lse, dq, dk, dv, causal, scale):
     kernel(start, stop, bool(causal), scale, q, k, v, g, lse, dq, dk, dv, *scratch)
 
 
+def _attend_jvp(start, stop, q, k, v, dq, dk, dv, out, moved, causal, scale):
+    """Some of the B * n_h query heads, forward mode, with scratch memory for one head."""
+    keys, Hv = _padded(v)
+    empty, width = functools.partial(np.empty, dtype=q.dtype), panel_width(q.dtype)
+    scratch = (
+        empty((keys // width, q.shape[3], width)),
+        empty((keys // width, q.shape[3], width)),
+        empty((Hv // width, keys, width)),
+        empty((Hv // width, keys, width)),
+        empty((BLOCK, q.shape[3])),
+        empty((BLOCK, q.shape[3])),
+        empty((BLOCK, keys)),
+        empty((BLOCK, keys)),
+        empty((BLOCK, Hv)),
+    )
+    kernel = _compiled(_attend_jvp_heads, q.dtype, 6, (4, 4), (3,) * 4 + (2,) * 5)
+    kernel(start, stop, bool(causal), scale, q, k, v, dq, dk, dv, out, moved, *scratch)
+
+
 def _padded(x):
     """(B, n, L, H) -> L and H rounded up to whole panels."""
     width = panel_width(x.dtype)
@@ -149,6 +182,41 @@ def _attend_heads(
                 lse_head[first + i] = _softmax(p[i], seen, near)
             product(mixed, p, v_panels, rows, near, len(v_panels), False)
             _copy(mixed, 0, rows, out_head, first, one)
+
+
+def _attend_jvp_heads(
+    start, stop, causal, scale, q, k, v, dq, dk, dv, out, moved,
+    k_turned, dk_turned, v_panels, dv_panels, q_rows, dq_rows, p, ds, mixed,
+):  # fmt: skip
+    # The unit of work is a query head. dS = dQ Kᵀ + Q dKᵀ; dP = P (dS - rowsum(P dS));
+    # dO = dP V + P dV.
+    n_h, Lq, H = q.shape[1], q.shape[2], q.shape[3]
+    group, Lk, width = n_h // k.shape[1], k.shape[2], k_turned.shape[2]
+    one = q.dtype.type(1)
+    for unit in range(start, stop):
+        b, head = unit // n_h, unit % n_h
+        n = head // group
+        _turn(k[b, n], k_turned)
+        _turn(dk[b, n], dk_turned)
+        _panels(v[b, n], Lk, v_panels)
+        _panels(dv[b, n], Lk, dv_panels)
+        for first in range(0, Lq, BLOCK):
+            rows = min(BLOCK, Lq - first)
+            near = _whole(_seen(first + rows - 1, Lq, Lk, causal), width)
+            _copy(q[b, head], first, rows, q_rows, 0, scale)
+            _copy(dq[b, head], first, rows, dq_rows, 0, scale)
+            product(p, q_rows, k_turned, rows, H, near // width, False)
+            product(ds, dq_rows, k_turned, rows, H, near // width, False)
+            product(ds, q_rows, dk_turned, rows, H, near // width, True)
+            for i in range(rows):
+                seen = _seen(first + i, Lq, Lk, causal)
+                _softmax(p[i], seen, near)
+                _softmax_jvp(p[i], ds[i], seen, near)
+            product(mixed, p, v_panels, rows, near, len(v_panels), False)
+            _copy(mixed, 0, rows, out[b, head], first, one)
+            product(mixed, ds, v_panels, rows, near, len(v_panels), False)
+            product(mixed, p, dv_panels, rows, near, len(dv_panels), True)
+            _copy(mixed, 0, rows, moved[b, head], first, one)
 
 
 def _attend_grad_heads(
@@ -230,6 +298,18 @@ def _softmax(row, seen, near):
     for j in range(seen, near):
         row[j] = 0
     return top + math.log(total) if seen > 0 else row.dtype.type(np.inf)
+
+
+@inner(SUMS)
+def _softmax_jvp(p, ds, seen, near):
+    """The tangents `ds` of scores become those of the probabilities p, and zeros up to `near`."""
+    mean = p.dtype.type(0)
+    for j in range(seen):
+        mean += p[j] * ds[j]
+    for j in range(seen):
+        ds[j] = p[j] * (ds[j] - mean)
+    for j in range(seen, near):
+        ds[j] = 0
 
 
 @inner(SUMS)

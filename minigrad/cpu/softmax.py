@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minigrad.cpu import scalar
-from minigrad.cpu._arrays import check_ids, contiguous, rows_of
+from minigrad.cpu._arrays import check_ids, contiguous, rows_of, symmetric
 from minigrad.cpu._jit import SUMS, inner, jit
 from minigrad.cpu.threads import parallel_rows
 
@@ -26,6 +26,7 @@ def _map_rows(kernel, *arrays):
     return out
 
 
+@symmetric
 class softmax:
     """x (..., D) -> e**x / sum(e**x) over the last axis; a row of -inf alone gives zeros."""
 

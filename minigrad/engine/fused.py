@@ -58,14 +58,19 @@ class Fused(Primitive):
                     top = arg.level
                 arg = arg.data
             values.append(arg)
+        tangents = [arg.tangent if isinstance(arg, Traced) else None for arg in args]
+        forward_mode = any(tangent is not None for tangent in tangents)
         if (
-            any(isinstance(value, Traced) for value in values)
+            any(isinstance(each, Traced) for each in (*values, *tangents))
             or not backend.is_array(values[0])
-            or any(isinstance(arg, Traced) and arg.tangent is not None for arg in args)
             or self._mixes_levels(args, top)
             or (kernel := self._kernel_for(values, params)) is None
+            or (forward_mode and not hasattr(kernel, "jvp"))
         ):
             return super().__call__(*args, **params) if self.vjps else self._specified(args, params)
+        if forward_mode:
+            out, tangent = kernel.jvp(values, tangents, **params)
+            return box(out, top, None, tangent)
         try:
             out, saved = kernel.forward(*values, **params)
         except explainable as error:

@@ -236,11 +236,13 @@ class Primitive:
             self._needs(self.jvps, "jvp")
             return backend.zeros(out.shape, plain(out))
         total = terms[0]
-        for i, term in enumerate(terms[1:]):
-            if i and not isinstance(total, Traced) and total.shape == term.shape:
-                total += term  # the sum so far is an array of our own
+        own = self.joint_jvp == "multilinear"  # products are arrays of our own, as sums are
+        for term in terms[1:]:
+            plain_sum = not isinstance(total, Traced) and not isinstance(term, Traced)
+            if own and plain_sum and total.shape == term.shape and total.dtype == term.dtype:
+                total += term
             else:
-                total = total + term
+                total, own = total + term, True
         if total.shape != out.shape:
             total = total + backend.zeros(out.shape, plain(out))
         return total if total.dtype == out.dtype else total.astype(out.dtype)
