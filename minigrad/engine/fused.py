@@ -68,16 +68,19 @@ class Fused(Primitive):
             or (forward_mode and not hasattr(kernel, "jvp"))
         ):
             return super().__call__(*args, **params) if self.vjps else self._specified(args, params)
-        if forward_mode:
-            out, tangent = kernel.jvp(values, tangents, **params)
-            return box(out, top, None, tangent)
+        tangent = saved = None
         try:
-            out, saved = kernel.forward(*values, **params)
+            if forward_mode:
+                out, tangent = kernel.jvp(values, tangents, **params)
+            else:
+                out, saved = kernel.forward(*values, **params)
         except explainable as error:
             raise self.explained(error, values) from error
         current = _state.get()
         if current.anomaly:
             self.check_finite(out, values)
+        if forward_mode:
+            return box(out, top, None, tangent)
         if top is None:
             return out
         if top == CONSTANT or top < current.recording_since:

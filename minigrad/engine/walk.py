@@ -42,10 +42,8 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
         for parent, cotangent in zip(node.parents, cotangents):
             if parent is None or cotangent is None:
                 continue
-            if cotangent.shape != parent.shape:
-                cotangent = unbroadcast(cotangent, parent.shape)
-            if cotangent.dtype is not parent.dtype and cotangent.dtype != parent.dtype:
-                cotangent = cotangent.astype(parent.dtype)
+            if cotangent.shape != parent.shape or cotangent.dtype is not parent.dtype:
+                cotangent = _fitted(cotangent, parent)
             if parent in grads:
                 _accumulate(grads, owned, parent, cotangent)
             else:
@@ -53,6 +51,13 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
         if not retain_graph:
             node.env = None
     return leaves
+
+
+def _fitted(cotangent, parent):
+    """The cotangent in the shape and dtype of the value it belongs to."""
+    if cotangent.shape != parent.shape:
+        cotangent = unbroadcast(cotangent, parent.shape)
+    return cotangent if cotangent.dtype == parent.dtype else cotangent.astype(parent.dtype)
 
 
 def separate(cotangents, seeds):
