@@ -6,7 +6,7 @@ import importlib
 from minigrad import backend
 from minigrad.engine.primitive import Primitive, explainable, without_lists
 from minigrad.engine.state import CONSTANT, _state, new_level, state
-from minigrad.engine.traced import Node, Traced, box, leaf, plain
+from minigrad.engine.traced import Traced, box, leaf, plain
 from minigrad.engine.walk import walk
 
 
@@ -87,10 +87,7 @@ class Fused(Primitive):
             return box(out)
         parents = [a.node if isinstance(a, Traced) and a.level == top else None for a in args]
         env = dict(zip(self.names, values), saved=saved, kernel=kernel)
-        node = Node(self, parents, env, params, out)
-        if current.region is not None:
-            current.region.enter(node, top)
-        return box(out, top, node)
+        return self._noted(top, parents, env, params, out)
 
     def _specified(self, args, params):
         """The body on any values. Under detect_anomaly its output alone is looked at: a mask inside

@@ -147,6 +147,9 @@ class Primitive:
         env = {name: pool[i] for name, i in names}
         for name, i, attribute in attributes:
             env[name] = _attribute(pool[i], attribute)
+        return self._noted(level, parents, env, params, out)
+
+    def _noted(self, level, parents, env, params, out):
         node = Node(self, parents, env, params, out)
         region = _state.get().region
         if region is not None:
@@ -266,14 +269,10 @@ class Primitive:
             return self.joint_vjp(g, env, params)
         if not self.vjps:
             self._needs(self.vjps, "vjp")
-        cotangents = []
-        for parent, rule in zip(parents, self.vjps):
-            if parent is None or rule is None:
-                cotangents.append(None)
-                continue
-            given = [params[n] if fixed else env[n] for n, fixed in rule.names]
-            cotangents.append(rule.fn(g, *given))
-        return cotangents
+        return [
+            None if parent is None or rule is None else rule(g, env, params)
+            for parent, rule in zip(parents, self.vjps)
+        ]
 
     def _needs(self, rules, kind):
         if not rules:

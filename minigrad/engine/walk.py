@@ -44,10 +44,7 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
                 continue
             if cotangent.shape != parent.shape or cotangent.dtype is not parent.dtype:
                 cotangent = _fitted(cotangent, parent)
-            if parent in grads:
-                _accumulate(grads, owned, parent, cotangent)
-            else:
-                grads[parent] = cotangent
+            _accumulate(grads, owned, parent, cotangent)
         if not retain_graph:
             node.env = None
     return leaves

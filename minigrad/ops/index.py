@@ -7,10 +7,10 @@ index, ``_scatter`` adds into zeros at the same index.
 import numpy as np
 
 from minigrad import backend
-from minigrad.engine import Traced, plain, primitive
+from minigrad.engine import Traced, box, plain, primitive
 from minigrad.ops.elementwise import where
 from minigrad.ops.reduce import argsort
-from minigrad.ops.shape import reshape
+from minigrad.ops.shape import axis_index, reshape
 
 
 def getitem(x, index):
@@ -84,7 +84,7 @@ def take(x, indices, axis=None):
         raise TypeError(f"take: indices have dtype {indices.dtype}; expected integers")
     if axis is None:
         return getitem(x.reshape(-1), indices)
-    axis = np.lib.array_utils.normalize_axis_index(axis, np.ndim(x))
+    axis = axis_index(axis, np.ndim(x))
     return getitem(x, (slice(None),) * axis + (indices,))
 
 
@@ -92,7 +92,7 @@ def take_along_axis(x, indices, axis):
     """``out[i, j] = x[indices[i, j], j]`` (for axis 0), and so on: one index per output element."""
     indices = plain(indices)
     ndim, shape = np.ndim(x), np.shape(x)
-    axis = np.lib.array_utils.normalize_axis_index(axis, ndim)
+    axis = axis_index(axis, ndim)
     if indices.ndim != ndim or indices.dtype.kind not in "iu":
         raise ValueError(
             f"take_along_axis: indices {indices.dtype} {indices.shape} do not fit x {shape}; "
@@ -134,11 +134,11 @@ def sort(x, axis=-1):
 
 def topk(x, k, axis=-1):
     """The ``k`` largest along ``axis`` and their indices: (values, indices), largest first."""
-    axis = np.lib.array_utils.normalize_axis_index(axis, np.ndim(x))
+    axis = axis_index(axis, np.ndim(x))
     size = np.shape(x)[axis]
     if not 0 <= k <= size:
         raise ValueError(f"topk: k = {k} with {size} elements along axis {axis}")
     order = argsort(plain(x) * -1 if _floats(x) else ~plain(x), axis=axis)
     indices = order[(slice(None),) * axis + (slice(0, k),)]
     values = take_along_axis(x, indices, axis)
-    return values, (type(values).constant(indices) if isinstance(values, Traced) else indices)
+    return values, (box(indices) if isinstance(values, Traced) else indices)

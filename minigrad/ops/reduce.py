@@ -21,7 +21,15 @@ from minigrad.ops.elementwise import (
     stop_gradient,
     where,
 )
-from minigrad.ops.shape import broadcast_to, concatenate, expand_dims, flip, moveaxis, reshape
+from minigrad.ops.shape import (
+    axis_index,
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    flip,
+    moveaxis,
+    reshape,
+)
 
 
 def axes_of(axis, ndim):
@@ -29,7 +37,7 @@ def axes_of(axis, ndim):
     if axis is None:
         return tuple(range(ndim))
     axes = axis if isinstance(axis, tuple | list) else (axis,)
-    normal = tuple(np.lib.array_utils.normalize_axis_index(a, ndim) for a in axes)
+    normal = tuple(axis_index(a, ndim) for a in axes)
     if len(set(normal)) != len(normal):
         raise ValueError(f"axis {axis} names the same axis twice")
     return normal

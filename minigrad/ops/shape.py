@@ -8,7 +8,8 @@ from minigrad import backend
 from minigrad.engine import plain, primitive, unbroadcast
 
 
-def _axis(axis, ndim):
+def axis_index(axis, ndim):
+    """``axis`` counted from the front. Raises ValueError (AxisError) out of range."""
     return np.lib.array_utils.normalize_axis_index(operator.index(axis), ndim)
 
 
@@ -52,8 +53,8 @@ swapaxes.multilinear()
 def moveaxis(x, source, destination):
     """Axes moved to new places, the others keeping their order."""
     ndim = np.ndim(x)
-    source = [_axis(a, ndim) for a in np.atleast_1d(source)]
-    destination = [_axis(a, ndim) for a in np.atleast_1d(destination)]
+    source = [axis_index(a, ndim) for a in np.atleast_1d(source)]
+    destination = [axis_index(a, ndim) for a in np.atleast_1d(destination)]
     order = [a for a in range(ndim) if a not in source]
     for d, s in sorted(zip(destination, source, strict=True)):
         order.insert(d, s)
@@ -64,7 +65,7 @@ def expand_dims(x, axis):
     """New axes of size 1 at the places ``axis`` of the result."""
     axes = axis if isinstance(axis, tuple) else (axis,)
     ndim = np.ndim(x) + len(axes)
-    places = {_axis(a, ndim) for a in axes}
+    places = {axis_index(a, ndim) for a in axes}
     if len(places) < len(axes):
         raise ValueError(f"expand_dims: axis {axis} names the same place twice")
     sizes = iter(np.shape(x))
@@ -76,7 +77,7 @@ def squeeze(x, axis=None):
     shape = np.shape(x)
     if axis is None:
         return reshape(x, tuple(n for n in shape if n != 1))
-    places = {_axis(a, len(shape)) for a in (axis if isinstance(axis, tuple) else (axis,))}
+    places = {axis_index(a, len(shape)) for a in (axis if isinstance(axis, tuple) else (axis,))}
     if wrong := [a for a in sorted(places) if shape[a] != 1]:
         raise ValueError(
             f"squeeze: axis {wrong[0]} of shape {shape} has size {shape[wrong[0]]}, not 1"
@@ -105,7 +106,7 @@ def _concatenate(*arrays, axis):
 
 
 def _cut(g, arrays, axis, needs):
-    axis, start, pieces = _axis(axis, g.ndim), 0, []
+    axis, start, pieces = axis_index(axis, g.ndim), 0, []
     for array, need in zip(arrays, needs):
         stop = start + array.shape[axis]
         pieces.append(g[(slice(None),) * axis + (slice(start, stop),)] if need else None)
@@ -133,7 +134,7 @@ def stack(arrays, axis=0):
 
 def split(x, indices_or_sections, axis=0):
     """A list of pieces along ``axis``: so many equal ones, or cut at the given indices."""
-    axis = _axis(axis, np.ndim(x))
+    axis = axis_index(axis, np.ndim(x))
     size = np.shape(x)[axis]
     if isinstance(indices_or_sections, int | np.integer):
         if indices_or_sections < 1 or size % indices_or_sections:

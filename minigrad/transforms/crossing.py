@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minigrad import backend
+from minigrad import backend, engine
 from minigrad.engine import CONSTANT, Traced, box, plain
 from minigrad.transforms.trees import flatten, map_leaves
 
@@ -74,6 +74,14 @@ def seed_of(value, like, what):
     if value.shape != like.shape:
         raise ValueError(f"{what}: got shape {tuple(value.shape)}, expected {tuple(like.shape)}")
     return value if value.dtype == like.dtype else value.astype(like.dtype)
+
+
+def pulled(pairs, boxed, level, retain_graph=True):
+    """The cotangents of the boxed leaves, from (output, cotangent) pairs: zeros for those that no
+    output came from, and none sharing memory with another."""
+    found = engine.walk(pairs, level, retain_graph=retain_graph)
+    found = engine.separate([found.get(b.node) for b in boxed], [seed for _, seed in pairs])
+    return [or_zero(g, b.data) for g, b in zip(found, boxed)]
 
 
 def or_zero(value, like):

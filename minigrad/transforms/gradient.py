@@ -4,7 +4,7 @@ import functools
 
 from minigrad import backend, engine
 from minigrad.engine import Traced, leaf, new_level, plain
-from minigrad.transforms.crossing import constant, has_tensor, inner, lower, or_zero, outward
+from minigrad.transforms.crossing import constant, has_tensor, inner, lower, outward, pulled
 from minigrad.transforms.trees import flatten, map_leaves
 
 
@@ -25,22 +25,22 @@ def value_and_grad(f, argnums=0):
         level = new_level()
         where = f"argument {argnums}" if single else f"an argument of {argnums}"
         boxed = [leaf(inner(v, "grad", where), level) for v in leaves]
-        full = [None if i in chosen else map_leaves(constant, a) for i, a in enumerate(args)]
-        for i, value in zip(chosen, rebuild(boxed)):
-            full[i] = value
-        kwargs = {k: map_leaves(constant, v) for k, v in kwargs.items()}
-        out = f(*full, **kwargs)
+        out = call_with(f, args, kwargs, chosen, rebuild(boxed))
         _check_number(out)
-        grads = {}
-        if isinstance(out, Traced) and out.level == level:
-            one = backend.ones(out.shape, plain(out))
-            grads = engine.walk([(out, one)], level, retain_graph=False)
-        grads = engine.separate([grads.get(b.node) for b in boxed], [])
-        grads = [or_zero(g, b.data) for g, b in zip(grads, boxed)]
+        pairs = [(out, backend.ones(out.shape, plain(out)))] if isinstance(out, Traced) else []
+        grads = pulled(pairs, boxed, level, retain_graph=False)
         gradient = rebuild([outward(g, tensors) for g in grads])
         return outward(lower(out, level), tensors), gradient[0] if single else tuple(gradient)
 
     return with_gradient
+
+
+def call_with(f, args, kwargs, chosen, values):
+    """f(*args, **kwargs) with ``values`` at the chosen positions, other arrays as Tensors."""
+    full = [None if i in chosen else map_leaves(constant, a) for i, a in enumerate(args)]
+    for i, value in zip(chosen, values):
+        full[i] = value
+    return f(*full, **map_leaves(constant, kwargs))
 
 
 def positions(argnums, count):

@@ -5,11 +5,10 @@ import functools
 import numpy as np
 
 from minigrad import backend, ops
-from minigrad.engine import plain
-from minigrad.transforms.crossing import as_array, constant
-from minigrad.transforms.gradient import grad, positions
+from minigrad.transforms.crossing import as_array
+from minigrad.transforms.gradient import call_with, grad, positions
 from minigrad.transforms.modes import jvp, vjp
-from minigrad.transforms.trees import flatten, map_leaves
+from minigrad.transforms.trees import flatten
 
 
 def jacobian(f, argnums=0, mode="reverse"):
@@ -28,10 +27,7 @@ def jacobian(f, argnums=0, mode="reverse"):
         chosen = positions(argnums, len(args))
 
         def along(*primals):
-            full = [map_leaves(constant, a) for a in args]
-            for i, value in zip(chosen, primals):
-                full[i] = value
-            return f(*full, **{k: map_leaves(constant, v) for k, v in kwargs.items()})
+            return call_with(f, args, kwargs, chosen, primals)
 
         primals = tuple(args[i] for i in chosen)
         blocks, out = (_by_rows if mode == "reverse" else _by_columns)(along, primals)
@@ -45,7 +41,7 @@ def jacobian(f, argnums=0, mode="reverse"):
 
 def _basis(like):
     """Each array of the shape of ``like`` with a single 1."""
-    like = plain(like) if hasattr(like, "shape") else backend.array(like)
+    like = as_array(like)
     for i in range(like.size):
         flat = backend.zeros((like.size,), like)
         flat[i] = 1
@@ -116,4 +112,4 @@ def hvp(f, primals, tangents):
     """The Hessian of ``f`` at ``primals`` times ``tangents``, a tuple like ``primals``, without the
     Hessian: one forward-mode pass over the gradient (Pearlmutter, 1994)."""
     gradient = grad(f, argnums=tuple(range(len(primals))))
-    return jvp(lambda *args: gradient(*args), primals, tangents)[1]
+    return jvp(gradient, primals, tangents)[1]

@@ -1,6 +1,6 @@
 """The two modes: Jᵀ v by walking back, J u by carrying tangents."""
 
-from minigrad import backend, engine
+from minigrad import backend
 from minigrad.engine import Traced, box, leaf, new_level
 from minigrad.transforms.crossing import (
     has_tensor,
@@ -8,6 +8,7 @@ from minigrad.transforms.crossing import (
     lower,
     or_zero,
     outward,
+    pulled,
     seed_of,
     tensor_outputs,
     zeros_like,
@@ -31,11 +32,8 @@ def vjp(f, *primals):
     def pullback(cotangent):
         seeds = same_structure(cotangent, out, "pullback")
         pairs = [(o, seed_of(v, o, "pullback")) for o, v in zip(outputs, seeds)]
-        found = engine.walk(pairs, level)
-        found = engine.separate([found.get(b.node) for b in boxed], [g for _, g in pairs])
-        grads = [or_zero(g, b.data) for g, b in zip(found, boxed)]
         as_tensors = tensors or has_tensor(cotangent)
-        return rebuild([outward(g, as_tensors) for g in grads])
+        return rebuild([outward(g, as_tensors) for g in pulled(pairs, boxed, level)])
 
     return out, pullback
 
