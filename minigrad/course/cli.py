@@ -28,6 +28,8 @@ COMMANDS = {
     "train": Command("minigrad.course.train", "train a GPT on Shakespeare or on your own text"),
     "sample": Command("minigrad.course.sample", "let a trained GPT write"),
     "doctor": Command("minigrad.course.doctor", "what this machine has, and what is missing"),
+    "stubs": Command("minigrad.course.stubs", "make exercises/ from solutions/"),
+    "verify": Command("minigrad.course.verify", "check that exercises are sound, tests and all"),
 }
 
 OVERVIEW = """\

@@ -1,0 +1,138 @@
+"""Functions that exercises are given by name: each factory here builds one from plain values.
+
+A test writes ``given("polynomial", [1.0, 2.0])``; the exercise's function receives what
+``polynomial([1.0, 2.0])`` returns. It is built where the exercise runs.
+"""
+
+import itertools
+
+import numpy as np
+
+# Exercises 03 and 04: programs to be differentiated.
+
+
+def formula(text):
+    """Return the function that an expression stands for, such as "lambda x: x * np.sin(x)"."""
+    return eval(text, {"np": np})
+
+
+def tiring_formula(text):
+    """Return the same for a function with a tuple of outputs, but only the first run is right.
+
+    In run number k every output is k times what it should be.
+    """
+    f, runs = formula(text), itertools.count(1)
+
+    def tiring(*xs):
+        run = next(runs)
+        return tuple(run * y for y in f(*xs))
+
+    return tiring
+
+
+def square_root(steps):
+    """Return the Babylonian square root, a loop of so many steps that improve a guess."""
+
+    def root(x):
+        guess = x
+        for _ in range(steps):
+            guess = (guess + x / guess) / 2
+        return guess
+
+    return root
+
+
+def repeated(text, times):
+    """Return the function of x and y that replaces x by step(x, y) so many times."""
+    step = formula(text)
+
+    def program(x, y):
+        for _ in range(times):
+            x = step(x, y)
+        return x
+
+    return program
+
+
+# Exercise 06: Jacobians and Hessians that are known only by what they do to a vector.
+
+
+def linear_map(matrix, most=None):
+    """Return u ↦ matrix u, (n,) -> (m,), which may be called ``most`` times (None: any number)."""
+    return _at_most(most, lambda u: matrix @ u)
+
+
+def hessian_product(hessian, most=None):
+    """Return v ↦ H v for v of any shape with n entries, in its shape; H is (n, n)."""
+    return _at_most(most, lambda v: (hessian @ np.reshape(v, -1)).reshape(np.shape(v)))
+
+
+def _at_most(most, f):
+    called = 0
+
+    def counted(x):
+        nonlocal called
+        called += 1
+        if most is not None and called > most:
+            raise RuntimeError(f"one call too many (allowed here: {most})")
+        return f(x)
+
+    return counted
+
+
+def valley_gradient():
+    """Return the gradient of the valley (1 − w[0])² + 20 (w[1] − w[0]²)², as code."""
+
+    def gradient(w):
+        bend = w[1] - w[0] * w[0]
+        return [-2 * (1 - w[0]) - 80 * w[0] * bend, 40 * bend]
+
+    return gradient
+
+
+def polynomial_gradient(factors, powers, most=None):
+    """Return the gradient of Σ_t factors[t] Π_i w[i] ** powers[t, i], as code."""
+
+    def gradient(w):
+        slopes = [0.0] * len(w)
+        for factor, exponents in zip(factors.tolist(), powers.tolist()):
+            for i, exponent in enumerate(exponents):
+                if exponent:
+                    lowered = [power - (j == i) for j, power in enumerate(exponents)]
+                    slopes[i] = slopes[i] + _monomial(factor * exponent, w, lowered)
+        return slopes
+
+    return _at_most(most, gradient)
+
+
+def _monomial(factor, w, exponents):
+    for number, exponent in zip(w, exponents):
+        for _ in range(exponent):
+            factor = number * factor
+    return factor
+
+
+# Exercise 13: the smallest language model, one table, on a machine with little room.
+
+
+def table_of_pairs(room):
+    """Return (w, x, y) -> (loss, gradient) for a model that after token x gives the row w[x].
+
+    w is (V, V); x and y are integers (B, L); a target y of -100 does not count. A token's loss is
+    the squared distance from the row w[x] to the row that has 1 at y and 0 elsewhere, so the best
+    row holds the share of each y after x. Loss and gradient are means over the tokens that count,
+    NaN where there are none. More than ``room`` tokens at once do not fit.
+    """
+
+    def loss_and_gradient(w, x, y):
+        if x.size > room:
+            raise MemoryError(f"room for {room} tokens at once, given {x.size}: one piece a call")
+        x, y = x[y != -100], y[y != -100]
+        if not x.size:
+            return np.nan, np.full_like(w, np.nan)
+        miss = w[x] - np.eye(len(w))[y]  # (n, V)
+        gradient = np.zeros_like(w)
+        np.add.at(gradient, x, 2 * miss)  # each token adds to its own row
+        return float((miss**2).sum() / x.size), gradient / x.size
+
+    return loss_and_gradient

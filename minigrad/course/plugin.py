@@ -1,0 +1,136 @@
+"""Runs the tests of exercises under pytest: fixtures, whose answers to test, and short reports.
+
+`exercises/conftest.py` takes it in. A bare ``pytest`` at the root tests the solutions;
+``pytest exercises`` the files in it; ``--answers=FOLDER`` those of any folder.
+"""
+
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minigrad.course import answers, manifest
+from minigrad.sandbox import verdicts
+
+PUBLIC_SEED = 0
+
+
+def pytest_addoption(parser):
+    """Two options: whose answers, and which random inputs."""
+    group = parser.getgroup("minigrad exercises")
+    group.addoption("--answers", metavar="FOLDER", help="the folder whose answers are tested")
+    group.addoption("--seed", type=int, default=PUBLIC_SEED, help="seed of the tests' inputs")
+
+
+def pytest_configure(config):
+    """Without arguments (a bare ``pytest``) the solutions are meant, else the learner's files."""
+    if config.option.answers is None:
+        bare = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        config.option.answers = "solutions" if bare else "exercises"
+
+
+@pytest.fixture(scope="module")
+def answer(request):
+    """The functions of the exercise that the test file belongs to."""
+    course = manifest.load(request.path.parent)
+    exercise = course.exercise(request.path.stem)
+    chosen = request.config.option.answers
+    known = {"solutions": course.solutions, "exercises": course.folder}
+    folder = known.get(chosen) or Path(request.config.invocation_params.dir, chosen)
+    local = answers.LocalAnswer(
+        folder, exercise.name, course.given, exercise.may_import, exercise.may_not_call
+    )
+    return answers.Answer(local.call)
+
+
+@pytest.fixture
+def rng(request):
+    """A random generator that depends on the seed and on the test's name."""
+    return generator(request.config.option.seed, request.node.name)
+
+
+def generator(seed, test):
+    """The random generator of a test."""
+    return np.random.default_rng([seed, zlib.crc32(test.encode())])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Report what is wrong with an answer in its own words, without the test's code around it."""
+    report = yield
+    if call.excinfo is not None and isinstance(call.excinfo.value, verdicts.Failure):
+        report.longrepr = described(call.excinfo.value)
+    return report
+
+
+def described(failure):
+    """A failure as text: its message, and for an exception the lines that led to it."""
+    frames = getattr(failure, "frames", [])
+    lines = [f"{file}, line {line}, in {name}\n    {text}" for file, line, name, text in frames]
+    return "\n".join([f"{failure.kind}: {failure}", *lines])
+
+
+class Recorder:
+    """A plugin for one run: gives the tests an answer and a seed, and keeps how each test went.
+
+    ``found`` is {test: (kind, message, frames)}; ``fault`` says what went wrong on this side.
+    """
+
+    def __init__(self, answer, seed):
+        self._answer, self._seed = answer, seed
+        self.found, self.errors, self.fault = {}, [], None
+
+    @pytest.fixture
+    def answer(self):
+        """The functions to be tested."""
+        return self._answer
+
+    @pytest.fixture
+    def rng(self, request):
+        """A random generator that depends on the seed and on the test's name."""
+        return generator(self._seed, request.node.name)
+
+    def pytest_collectreport(self, report):
+        """A test file that cannot be read is no student's fault."""
+        if report.failed:
+            self.errors.append(str(report.longrepr))
+
+    def pytest_runtest_logreport(self, report):
+        """Keep the reports of tests that did not get as far as their own code."""
+        if report.when != "call" and report.failed:
+            self.fault = str(report.longrepr)
+
+    def pytest_runtest_makereport(self, item, call):
+        """Keep how a test went, from the exception itself."""
+        if call.when != "call":
+            return
+        if call.excinfo is None:
+            self.found[item.name] = ("passed", "", ())
+            return
+        error = call.excinfo.value
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        if isinstance(error, verdicts.Fault):
+            self.fault = str(error)
+        if isinstance(error, verdicts.Failure):
+            frames = tuple(getattr(error, "frames", ()))
+            self.found[item.name] = (error.kind, str(error), frames)
+        else:
+            words = f"the test cannot use what was returned ({type(error).__name__}: {error})"
+            self.found[item.name] = (verdicts.Wrong.kind, words, ())
+
+
+def run(path, recorder):
+    """Run one test file with a Recorder and nobody else's plugins; returns pytest's exit status."""
+    options = [f"-c{os.devnull}", f"--rootdir={path.parent}", "--noconftest", "--assert=plain"]
+    # The tests' own arithmetic may overflow with a student's numbers: no warnings are wanted.
+    options += ["--capture=no", "--import-mode=importlib", "--override-ini=addopts="]
+    for plugin in ("terminal", "cacheprovider", "faulthandler", "warnings", "doctest", "junitxml"):
+        options += ["-p", f"no:{plugin}"]
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        patch.delenv("PYTEST_ADDOPTS", raising=False)
+        patch.delenv("PYTEST_PLUGINS", raising=False)
+        return pytest.main([*options, str(path)], plugins=[recorder])

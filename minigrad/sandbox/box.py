@@ -1,0 +1,359 @@
+"""The trusted side: a process behind walls, its clock, and the channel to it."""
+
+import contextlib
+import json
+import math
+import os
+import queue
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minigrad.sandbox import plain, verdicts, worker
+from minigrad.sandbox.jail import TIERS
+
+HERE = Path(__file__).resolve().parent
+ANSWER, GIVEN = "/answer", "/given"
+SYSTEM_FOLDERS = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64")
+SYSTEM_FILES = ("/etc/ld.so.cache", "/dev/null")
+START_SECONDS = 60
+GRACE_SECONDS = 5
+FIRST_UID = 0x6D670000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What code may use: seconds of processor and of wall time, bytes, and processes."""
+
+    seconds: float = 10
+    wall: float = 30
+    memory: int = 2 << 30
+    output: int = 16 << 10
+    file_size: int = 8 << 20
+    files: int = 64
+    processes: int = 1
+
+
+class Sandbox:
+    """Calls functions of an untrusted file in a process of its own.
+
+    The process starts with the first call, fresh; when it dies the next call starts another, with
+    the time that is left. Used as a context manager, it leaves no process behind.
+
+    Args:
+        folder: the folder that holds the file, and nothing that must not be seen.
+        name: the file's name without ``.py``.
+        given: path of the file that builds functions named by `plain.Given`, or None.
+        may_import, may_not_call: as for :class:`minigrad.sandbox.worker.Student`.
+        limits: for all calls together.
+        tier: one of `jail.TIERS`; `best_tier` chooses.
+        hidden: folders that must not be seen even where a library folder holds them.
+    """
+
+    def __init__(
+        self,
+        folder,
+        name,
+        *,
+        given=None,
+        may_import=("numpy",),
+        may_not_call=(),
+        limits=Limits(),
+        tier="open",
+        hidden=(),
+    ):
+        if tier not in TIERS:
+            raise ValueError(f"Sandbox: tier must be one of {', '.join(TIERS)}, not {tier!r}")
+        self.folder, self.name, self.given = Path(folder).resolve(), name, given
+        self.may_import, self.may_not_call = list(may_import), list(may_not_call)
+        self.limits, self.tier, self.hidden = limits, tier, [str(path) for path in hidden]
+        self.processor = self.wall = 0.0
+        self.process = None
+        self._output, self._dropped = bytearray(), 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @property
+    def output(self):
+        """What the code printed so far, cut after ``limits.output`` bytes."""
+        text = self._output.decode("utf-8", "replace")
+        return f"{text}\n… and {self._dropped:,} bytes more" if self._dropped else text
+
+    def load(self):
+        """Run the file itself; raises a `verdicts.Failure` if it cannot be run."""
+        verdicts.value_of(self._ask(None), self.name)
+
+    def call(self, function, *arguments, **keywords):
+        """The plain value that a function of the file returns for plain arguments.
+
+        Raises a `verdicts.Failure` that says why there is none, or `verdicts.Fault` if the
+        sandbox itself does not work.
+        """
+        reply = self._ask((function, arguments, keywords))
+        return verdicts.value_of(reply, function)
+
+    def _ask(self, request):
+        data = plain.encode(request)
+        if self.wall >= self.limits.wall or self.processor >= self.limits.seconds:
+            raise verdicts.TimedOut(self._time_words())
+        if self.process is None:
+            self._start()
+        began = time.monotonic()
+        try:
+            self._send(data)
+            frame = self._frames.receive(self.limits.wall - self.wall)
+        except queue.Empty:
+            self.wall = self.limits.wall
+            self.close()
+            raise verdicts.TimedOut(self._time_words()) from None
+        self.wall += time.monotonic() - began
+        if frame is None:
+            self._died()
+        try:
+            return plain.decode(frame)
+        except plain.NotPlainError as error:
+            self.close()
+            raise verdicts.Died(f"the process wrote into the grader's channel: {error}") from None
+
+    def _send(self, data):
+        with contextlib.suppress(OSError):  # gone already: receive will see the end of the stream
+            worker.write_frame(self.process.stdin, data)
+
+    def _died(self):
+        """Say how the process ended; always raises."""
+        status = self.close(dying=True)
+        if self.processor >= self.limits.seconds:
+            raise verdicts.TimedOut(self._time_words())
+        raise verdicts.Died(_death_words(status))
+
+    def _time_words(self):
+        return f"more than {self.limits.seconds:g} seconds for the whole exercise"
+
+    def _start(self):
+        self._mount = tempfile.mkdtemp(prefix="minigrad-") if self.tier == "namespaces" else None
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP if os.name == "nt" else 0
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", str(HERE / "worker.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder if self.tier == "open" else None,
+            env=_environment(),
+            start_new_session=os.name == "posix",
+            creationflags=flags,
+        )
+        self._frames = _Frames(self.process.stdout)
+        self._printed = threading.Thread(
+            target=self._collect, args=(self.process.stderr,), daemon=True
+        )
+        self._printed.start()
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(json.dumps(self._settings()).encode() + b"\n")
+            self.process.stdin.flush()
+        try:
+            ready = self._frames.receive(START_SECONDS)
+        except queue.Empty:
+            ready = None
+        if ready is None:  # nobody's code has run yet
+            self.close(dying=True)
+            raise verdicts.Fault(f"no sandbox of tier {self.tier!r} can start: {self.output}")
+
+    def _settings(self):
+        left = self.limits.seconds - self.processor
+        walled = self.tier == "namespaces"
+        site = Path(np.__file__).resolve().parent.parent
+        given = self.given and str(Path(self.given).resolve())
+        settings = {
+            "tier": self.tier,
+            "uid": _own_uid() if self.tier in ("namespaces", "user") else None,
+            "site": str(site),
+            "limits": {
+                "seconds": math.ceil(left + 0.5),
+                "memory": self.limits.memory,
+                "file_size": self.limits.file_size,
+                "files": self.limits.files,
+                "processes": self.limits.processes,
+            },
+            "student": {
+                "folder": ANSWER if walled else str(self.folder),
+                "name": self.name,
+                "given": given and (f"{GIVEN}/_given.py" if walled else given),
+                "may_import": self.may_import,
+                "may_not_call": self.may_not_call,
+            },
+        }
+        if walled:
+            settings |= {"root": self._mount, "library": _library(), "hidden": self.hidden}
+            settings["shown"] = [(str(self.folder), ANSWER), *_packages(site, self.may_import)]
+            if given:
+                settings["shown"].append((given, f"{GIVEN}/_given.py"))
+        return settings
+
+    def _collect(self, pipe):
+        """Keep the first of what is printed and throw the rest away, so that nobody blocks."""
+        while piece := pipe.read1(1 << 16):
+            room = self.limits.output - len(self._output)
+            self._output += piece[:room]
+            self._dropped += max(0, len(piece) - room)
+
+    def close(self, dying=False):
+        """End the process and whatever it started; its wait status, or None if none ran.
+
+        Args:
+            dying: whether it is about to end by itself, so that its own status can be had.
+        """
+        if self.process is None:
+            return None
+        process, self.process = self.process, None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        status, seconds = _end(process, self.tier, GRACE_SECONDS if dying else 0)
+        self.processor += seconds
+        self._frames.close()
+        self._printed.join(GRACE_SECONDS)
+        if self._mount:
+            os.rmdir(self._mount)
+        return status
+
+
+class _Frames:
+    """Frames read from a pipe one at a time, each only when asked for, with a time limit."""
+
+    def __init__(self, pipe):
+        self.asked, self.read, self.closed = threading.Semaphore(0), queue.Queue(), False
+        self.thread = threading.Thread(target=self._serve, args=(pipe,), daemon=True)
+        self.thread.start()
+
+    def _serve(self, pipe):
+        frame = b""
+        while frame is not None:
+            if not self.closed:
+                self.asked.acquire()
+            frame = worker.read_frame(pipe)
+            self.read.put(frame)
+        pipe.close()
+
+    def receive(self, seconds):
+        """The next frame, None when there is no more; raises queue.Empty when it takes longer."""
+        self.asked.release()
+        return self.read.get(timeout=seconds)
+
+    def close(self):
+        """Read to the end of the stream; the process is gone."""
+        self.closed = True
+        self.asked.release()
+        self.thread.join(GRACE_SECONDS)
+
+
+def _end(process, tier, patience):
+    """Wait for a process, kill it when patience (seconds) is out: (wait status, seconds used)."""
+    if os.name != "posix":
+        process.kill()
+        return process.wait(), 0.0
+    pid = process.pid
+    status, usage = _wait(pid, patience)
+    if usage is None and tier == "namespaces":
+        # The guard outside kills the first process inside, and the kernel all others with it.
+        os.kill(pid, signal.SIGTERM)
+        status, usage = _wait(pid, GRACE_SECONDS)
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+    if usage is None:
+        _, status, usage = os.wait4(pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_utime + usage.ru_stime
+
+
+def _wait(pid, seconds):
+    """(status, usage) of a child that ends in time; (None, None) of one that does not."""
+    until, pause = time.monotonic() + seconds, 0.0005
+    while True:
+        found, status, usage = os.wait4(pid, os.WNOHANG)
+        if found:
+            return status, usage
+        if time.monotonic() >= until:
+            return None, None
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+
+
+def _death_words(status):
+    """How a process ended, from its exit status (128 and more, or negative: a signal)."""
+    number = -status if status < 0 else status - 128
+    if status < 0 or status > 128:
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        if name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT"):
+            return f"the Python interpreter crashed ({name})"
+        return f"the process was killed ({name})"
+    return f"the code ended its own process (exit status {status})"
+
+
+def _environment():
+    """The least a Python needs: nothing of the caller's is to be seen."""
+    environment = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    if os.name == "nt":
+        environment["SYSTEMROOT"] = os.environ["SYSTEMROOT"]
+    return environment
+
+
+def _library():
+    """(source, target) of what Python needs to be seen."""
+    folders = [*SYSTEM_FOLDERS, sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")]
+    if sys.base_prefix not in ("/", "/usr"):
+        folders.append(f"{sys.base_prefix}/lib")
+    shown = []
+    for path in [*folders, *SYSTEM_FILES]:
+        inside = any(path == other or path.startswith(f"{other}/") for other, _ in shown)
+        if os.path.exists(path) and not inside:
+            shown.append((path, path))
+    return shown
+
+
+def _packages(site, names):
+    """(source, target) of the packages that may be imported, NumPy always, and of no others."""
+    names = dict.fromkeys(["numpy", *names])
+    paths = [site / f"{name}{end}" for name in names for end in ("", ".libs")]
+    return [(str(path), str(path)) for path in paths if path.exists()]
+
+
+def _own_uid():
+    """A user that nobody else is, where root grades; None where somebody else does."""
+    if os.name != "posix" or os.geteuid() != 0:
+        return None
+    uid = FIRST_UID + os.getpid() % 65536
+    with contextlib.suppress(OSError), open("/proc/self/uid_map") as file:
+        ranges = [tuple(map(int, line.split())) for line in file]
+        if not any(first <= uid < first + count for first, _, count in ranges):
+            return max(first + count - 1 for first, _, count in ranges)
+    return uid
+
+
+def best_tier():
+    """The safest of `jail.TIERS` that works on this machine, by trying them."""
+    tiers = ["namespaces"] if sys.platform == "linux" else []
+    if _own_uid() is not None:
+        tiers.append("user")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        Path(folder, "probe.py").write_text("def same(x):\n    return x\n")
+        for tier in tiers:
+            quietly = contextlib.suppress(verdicts.Fault, verdicts.Failure)
+            with quietly, Sandbox(folder, "probe", tier=tier) as box:
+                if box.call("same", 1) == 1:
+                    return tier
+    return "process"

@@ -1,0 +1,291 @@
+"""The other side of the wall: loads a file and calls its functions with plain values.
+
+`Student` does it, in this process or in one of its own. Run as a script this file is that
+process: a first line of JSON on the standard input says what to load and behind which walls
+(`jail`); then requests come in and replies go out as frames, a length and a plain value each. What
+the code prints goes to the standard error output. The file needs nothing but NumPy beside it.
+"""
+
+import builtins
+import contextlib
+import importlib.util
+import inspect
+import json
+import linecache
+import os
+import struct
+import sys
+import types
+
+if __package__:
+    from minigrad.sandbox import plain
+
+MAX_TEXT = 2000
+MAX_FRAMES = 12
+MAX_SOURCE = 1 << 20
+
+
+class NotAllowedError(BaseException):
+    """What is asked for was called or imported; no `except Exception` hides it."""
+
+
+class Student:
+    """One file of code, loaded once, whose functions are called by name.
+
+    Args:
+        folder: where the file is; helper files beside it can be imported.
+        name: the file's name without ``.py``.
+        given: path of a file whose functions build what a `plain.Given` names; None for none.
+        may_import: top-level modules allowed beside the standard library.
+        may_not_call: dotted names, such as ``"numpy.einsum"``, that raise when called.
+    """
+
+    def __init__(self, folder, name, given=None, may_import=("numpy",), may_not_call=()):
+        self.folder, self.name = os.path.realpath(folder), name
+        self.given = _module("_given", given, _source(given)) if given else None
+        self.may_import = {*may_import, *sys.stdlib_module_names}
+        self.may_not_call = may_not_call
+        self.module = None
+        self.used = []
+
+    def load(self):
+        """Run the file; ``("value", None, [])`` or a reply that says why it cannot be run."""
+        path = os.path.join(self.folder, f"{self.name}.py")
+        try:
+            source = _source(path)
+        except OSError as error:
+            return "unreadable", f"{self.name}.py cannot be read: {error.strerror}"
+        if len(source) > MAX_SOURCE:
+            return (
+                "unreadable",
+                f"{self.name}.py has {len(source):,} bytes: more than {MAX_SOURCE:,}",
+            )
+        return self._guarded(self._run, path, source)
+
+    def call(self, function, arguments, keywords):
+        """Call a function of the file with plain arguments; the reply is plain too."""
+        if self.module is None and (reply := self.load())[0] != "value":
+            return reply
+        chosen = vars(self.module).get(function)
+        if not callable(chosen):
+            return "missing", f"{self.name}.py has no function {function}"
+        return self._guarded(self._call, chosen, arguments, keywords)
+
+    def _run(self, path, source):
+        self.module = None
+        try:
+            self.module = _module(self.name, path, source)
+        except SyntaxError as error:
+            text = (error.text or "").strip()
+            place = f"line {error.lineno}" if error.lineno else "somewhere"
+            shown = f"\n    {text}" if text else ""
+            return "unreadable", _cut(f"{self.name}.py, {place}: {error.msg}{shown}")
+        return "value", None, []
+
+    def _call(self, function, arguments, keywords):
+        before = [plain.encode(value) for value in (*arguments, *keywords.values())]
+        build = lambda value: self._built(plain.decode(value, functions=True))
+        values = [build(value) for value in before]
+        positional, named = values[: len(arguments)], values[len(arguments) :]
+        result = function(*positional, **dict(zip(keywords, named)))
+        try:
+            result = plain.decode(plain.encode(result))
+        except plain.NotPlainError as error:
+            return "not plain", _cut(str(error))
+        names = [*_parameter_names(function, len(arguments)), *keywords]
+        return "value", result, _changed(names, before, values)
+
+    def _built(self, value):
+        """A plain value with each Given in it replaced by what the given file makes of it."""
+        if type(value) is plain.Given:
+            return getattr(self.given, value.name)(*value.arguments)
+        if type(value) in (list, tuple):
+            return type(value)(map(self._built, value))
+        if type(value) is dict:
+            return {key: self._built(item) for key, item in value.items()}
+        return value
+
+    def _guarded(self, action, *arguments):
+        """The reply of an action, whatever it raises, while forbidden names are out of reach."""
+        self.used.clear()
+        try:
+            with self._guard():
+                reply = action(*arguments)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and __package__:
+                raise
+            reply = self._raised(error)
+        # Whoever catches the error has called it all the same.
+        return ("not allowed", self.used[0]) if self.used else reply
+
+    def _raised(self, error):
+        try:
+            message = _cut(str(error))
+        except BaseException:
+            message = "(an exception that cannot be printed)"
+        frames, trace = [], error.__traceback__
+        while trace is not None:
+            code = trace.tb_frame.f_code
+            if code.co_filename.startswith(self.folder):
+                file = os.path.basename(code.co_filename)
+                text = linecache.getline(code.co_filename, trace.tb_lineno).strip()
+                frames.append((file, trace.tb_lineno, code.co_name, _cut(text)))
+            trace = trace.tb_next
+        return "raised", type(error).__name__, message, frames[-MAX_FRAMES:]
+
+    @contextlib.contextmanager
+    def _guard(self):
+        """Put away what may not be called, and check what this folder's files import."""
+        undone = []
+        ordinary_import = builtins.__import__
+
+        def checked_import(name, globals=None, locals=None, fromlist=(), level=0):
+            file = (globals or {}).get("__file__") or ""
+            if level == 0 and file.startswith(self.folder) and not self._may_import(name):
+                self._refuse(f"imports {name}", file)
+            return ordinary_import(name, globals, locals, fromlist, level)
+
+        for dotted in self.may_not_call:
+            place, _, attribute = dotted.rpartition(".")
+            module = importlib.import_module(place)
+            undone.append((module, attribute, getattr(module, attribute)))
+            setattr(module, attribute, self._refuser(dotted))
+        undone.append((builtins, "__import__", ordinary_import))
+        builtins.__import__ = checked_import
+        sys.path.append(self.folder)
+        try:
+            yield
+        finally:
+            for module, attribute, value in reversed(undone):
+                setattr(module, attribute, value)
+            with contextlib.suppress(ValueError):
+                sys.path.remove(self.folder)
+
+    def _may_import(self, name):
+        top = name.partition(".")[0]
+        if top in self.may_import:
+            return True
+        local = os.path.join(self.folder, top)
+        return os.path.isfile(f"{local}.py") or os.path.isdir(local)
+
+    def _refuser(self, dotted):
+        def refuse(*arguments, **keywords):
+            self._refuse(f"calls {dotted}", None)
+
+        return refuse
+
+    def _refuse(self, what, file):
+        frame = sys._getframe(1)
+        while frame and not frame.f_code.co_filename.startswith(self.folder):
+            frame = frame.f_back
+        line = f", line {frame.f_lineno}" if frame else ""
+        place = f"{self.name}.py{line}"
+        self.used.append(f"{place}, {what}: the exercise asks you to write that yourself")
+        raise NotAllowedError(self.used[-1])
+
+
+def _module(name, path, source):
+    """The module that a source makes, in sys.modules while and after it runs."""
+    code = compile(source, path, "exec", dont_inherit=True)
+    module = types.ModuleType(name)
+    module.__file__ = path
+    sys.modules[name] = module
+    linecache.checkcache(path)
+    exec(code, vars(module))
+    return module
+
+
+def _source(path):
+    with open(path, "rb") as file:
+        return file.read(MAX_SOURCE + 1)
+
+
+def _changed(names, before, values):
+    """The names of the arguments whose bytes are no longer what they were."""
+    changed = []
+    for name, old, value in zip(names, before, values):
+        try:
+            if _has_function(value) or plain.encode(value) == old:
+                continue
+        except plain.NotPlainError:
+            pass
+        changed.append(name)
+    return changed
+
+
+def _has_function(value):
+    """Whether a function is in a built argument, so that its bytes cannot be compared."""
+    if type(value) in (list, tuple):
+        return any(map(_has_function, value))
+    return callable(value)
+
+
+def _parameter_names(function, count):
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        names = []
+    return [*names, *(f"number {i + 1}" for i in range(len(names), count))][:count]
+
+
+def _cut(text):
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} …"
+
+
+def read_frame(file):
+    """The bytes of one frame; None at the end of the stream or when one is too long."""
+    header = _read(file, 4)
+    if header is None or (size := struct.unpack("<I", header)[0]) > plain.MAX_BYTES:
+        return None
+    return _read(file, size)
+
+
+def _read(file, size):
+    pieces = []
+    while size:
+        piece = file.read(min(size, 1 << 20))
+        if not piece:
+            return None
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def write_frame(file, data):
+    """Write some bytes as one frame and send them off."""
+    file.write(struct.pack("<I", len(data)) + data)
+    file.flush()
+
+
+def main():
+    """Serve requests until the parent closes the channel."""
+    requests, replies = _private_channel()
+    settings = json.loads(requests.readline())
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path.extend([settings["site"], here])
+    jail, globals()["plain"] = importlib.import_module("jail"), importlib.import_module("plain")
+    sys.path.remove(here)
+    jail.enter(settings)
+    # The student's own files may bear these names.
+    for name in ("plain", "jail"):
+        sys.modules.pop(name, None)
+    student = Student(**settings["student"])
+    write_frame(replies, plain.encode(None))
+    while (frame := read_frame(requests)) is not None:
+        request = plain.decode(frame, functions=True)
+        reply = student.load() if request is None else student.call(*request)
+        write_frame(replies, plain.encode(reply))
+    os._exit(0)
+
+
+def _private_channel():
+    """The standard input and output moved away; print goes to the standard error output."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    return requests, replies
+
+
+if __name__ == "__main__":
+    main()

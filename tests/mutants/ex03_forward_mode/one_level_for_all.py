@@ -1,0 +1,3 @@
+"""perturbation confusion"""
+
+levels = itertools.repeat(1)

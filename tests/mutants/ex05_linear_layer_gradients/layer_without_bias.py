@@ -1,0 +1,5 @@
+"""the bias is left out"""
+
+
+def linear(X, W, b):
+    return X @ W

@@ -1,0 +1,9 @@
+"""one call too many"""
+
+import numpy as np
+
+
+def jacobian(jvp, vjp, n, m):
+    if n > m:
+        return np.stack([jvp(u) for u in np.eye(n)], axis=1)
+    return np.stack([vjp(v) for v in np.eye(m)], axis=0)

@@ -1,0 +1,195 @@
+"""The exercises are sound: `minigrad verify` finds nothing, and would find what it is for."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from minigrad.course import cli, manifest, verify
+
+ROOT = Path(__file__).resolve().parents[1]
+COURSE = manifest.load(ROOT / "exercises")
+MUTANTS = ROOT / "tests" / "mutants"
+
+
+def found(course, exercise, mutants):
+    checks = list(verify.verify(course, [exercise], mutants))
+    return len(checks), [f"{label}: {complaint}" for _, label, complaint in checks if complaint]
+
+
+@pytest.mark.parametrize("exercise", COURSE.exercises, ids=lambda exercise: exercise.name)
+def test_the_exercise_is_sound(exercise):
+    checks, complaints = found(COURSE, exercise, MUTANTS)
+    assert not complaints, "\n".join(complaints)
+    # Its form, the stub, the solution for each seed, three mutants or more, the ignorant answers.
+    assert checks >= 2 + len(verify.SEEDS) + verify.MIN_MUTANTS + len(verify.IGNORANT)
+
+
+def test_every_file_belongs_to_an_exercise():
+    names = {exercise.name for exercise in COURSE.exercises}
+    assert {path.stem for path in (ROOT / "solutions").glob("*.py")} == names
+    assert {path.stem for path in (ROOT / "exercises").glob("ex*.py")} == names
+    assert {path.stem[5:] for path in (ROOT / "exercises").glob("test_*.py")} == names
+    assert {path.name for path in MUTANTS.iterdir() if path.is_dir()} == names
+
+
+TOML = """
+[ex98_sums]
+title = "Sums"
+notebook = "98_sums.ipynb"
+seconds = 5
+may_import = ["numpy"]
+may_not_call = ["numpy.sum"]
+
+[ex98_sums.functions.total]
+task = "add all numbers"
+points = { test_total = 6 }
+hints = ["a", "b", "c"]
+
+[ex98_sums.functions.rows]
+task = "add along each row"
+points = { test_rows = 4 }
+hints = ["a", "b", "c"]
+
+[ex98_sums.functions.given_twice]
+task = "apply a function twice"
+points = { test_given_twice = 5 }
+hints = ["a", "b", "c"]
+"""
+SOLUTION = '''
+"""Sums."""
+
+import numpy as np
+
+
+def total(x):
+    """The sum of all numbers."""
+    ### BEGIN SOLUTION
+    return float(np.ones(x.size) @ x.ravel())
+    ### END SOLUTION
+
+
+def rows(x):
+    """The sum along each row."""
+    ### BEGIN SOLUTION
+    return x @ np.ones(x.shape[1])
+    ### END SOLUTION
+
+
+def given_twice(f, x):
+    """f(f(x))."""
+    ### BEGIN SOLUTION
+    return f(f(x))
+    ### END SOLUTION
+'''
+TESTS = '''
+"""Tests."""
+
+import numpy as np
+
+from minigrad.course.testing import expect, given
+
+
+def test_total(answer, rng):
+    x = rng.normal(size=(2, 3))
+    expect(answer.total(x), x.sum(), {"the rows are left": x.sum(1)})
+
+
+def test_rows(answer, rng):
+    x = rng.normal(size=(2, 3))
+    expect(answer.rows(x), x.sum(1), {"the wrong axis is summed": x.sum(0)})
+
+
+def test_given_twice(answer, rng):
+    x = rng.normal()
+    expect(answer.given_twice(given("add", 2.5), x), x + 5, {"it is applied once": x + 2.5})
+'''
+MUTANT_FILES = {
+    "rows_left": '"""the rows are left"""\ndef total(x):\n    return x @ np.ones(3)\n',
+    "wrong_axis": '"""the wrong axis is summed"""\ndef rows(x):\n    return np.ones(2) @ x\n',
+    "once": '"""it is applied once"""\ndef given_twice(f, x):\n    return f(x)\n',
+}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A sound little course of one exercise, to be spoilt."""
+    for folder in ("exercises", "solutions", "tests/mutants/ex98_sums"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "exercises/course.toml").write_text(TOML)
+    (tmp_path / "exercises/test_ex98_sums.py").write_text(TESTS)
+    (tmp_path / "exercises/_given.py").write_text("def add(n):\n    return lambda x: x + n\n")
+    (tmp_path / "solutions/ex98_sums.py").write_text(SOLUTION)
+    for name, text in MUTANT_FILES.items():
+        (tmp_path / f"tests/mutants/ex98_sums/{name}.py").write_text(text)
+    assert cli.main(["stubs", "--course", str(tmp_path)]) == 0
+    return tmp_path
+
+
+def complaints_of(folder):
+    course = manifest.load(folder / "exercises")
+    return "\n".join(found(course, course.exercises[0], folder / "tests" / "mutants")[1])
+
+
+def test_a_sound_exercise_draws_no_complaint(small):
+    assert complaints_of(small) == ""
+
+
+SPOILT = {
+    "the stub is not": ("exercises/ex98_sums.py", "    raise", "    return 1\n    raise"),
+    "the solution, seed 0: has 10 of 15": ("solutions/ex98_sums.py", "f(f(x))", "f(x)"),
+    "the mutant once: passes every": ("tests/mutants/ex98_sums/once.py", "f(x)", "f(f(x))"),
+    "the mutant once: is not told": ("tests/mutants/ex98_sums/once.py", "it is applied", "called"),
+    "the mutant once: has no docstring": (
+        "tests/mutants/ex98_sums/once.py",
+        '"""it is applied once"""',
+        "",
+    ),
+    "the answer zeros: passes test_total": (
+        "exercises/test_ex98_sums.py",
+        "x.sum(), {",
+        "x.sum() * 0, {",
+    ),
+    "the manifest does not have: test_more": (
+        "exercises/test_ex98_sums.py",
+        "def test_rows",
+        "def test_more():\n    pass\n\n\ndef test_rows",
+    ),
+    "without running test_rows": ("exercises/test_ex98_sums.py", "def test_rows", "def check_rows"),
+    "SyntaxError": ("exercises/test_ex98_sums.py", "def test_rows(", "def test_rows(("),
+    "9 points, not 10 to 30": ("exercises/course.toml", "= 6", "= 1"),
+    "no mutant of rows": ("tests/mutants/ex98_sums/wrong_axis.py", "def rows", "def helper"),
+    "calls numpy.sum": ("solutions/ex98_sums.py", "f(f(x))", "f(f(np.sum(x)))"),
+}
+
+
+@pytest.mark.parametrize("words", SPOILT)
+def test_an_unsound_exercise_is_found_out(small, words, monkeypatch):
+    monkeypatch.setattr(verify, "SEEDS", (0,))
+    name, old, new = SPOILT[words]
+    path = small / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    if name.startswith("solutions"):
+        assert cli.main(["stubs", "--course", str(small)]) == 0
+    if "9 points" in words:
+        path.write_text(path.read_text().replace("= 4", "= 3"))
+    assert words in complaints_of(small)
+
+
+def test_a_missing_mutant_is_found_out(small):
+    shutil.rmtree(small / "tests/mutants/ex98_sums")
+    complaints = complaints_of(small)
+    assert (
+        "0 mutants, not 3" in complaints and "no mutant of given_twice, rows, total" in complaints
+    )
+
+
+def test_the_command_says_sound_or_what_is_not(small, capsys):
+    assert cli.main(["verify", "--course", str(small), "-j", "1"]) == 0
+    assert capsys.readouterr().out.strip().endswith("14 checks  sound")
+    (small / "solutions/ex98_sums.py").write_text(SOLUTION.replace("f(f(x))", "f(x)"))
+    assert cli.main(["verify", "98", "--course", str(small), "-j", "1"]) == 1
+    assert "the solution, seed 0: has 10 of 15 points" in capsys.readouterr().out
+    assert cli.main(["verify", "97", "--course", str(small)]) == 2
+    assert "no exercise '97'; there are 98" in capsys.readouterr().err
