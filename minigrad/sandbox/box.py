@@ -224,7 +224,8 @@ class Sandbox:
         self._frames.close()
         self._printed.join(GRACE_SECONDS)
         if self._mount:
-            os.rmdir(self._mount)
+            with contextlib.suppress(OSError):  # empty, but an old kernel may call it busy
+                os.rmdir(self._mount)
         return status
 
 

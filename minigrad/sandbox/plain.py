@@ -21,7 +21,7 @@ NUMBERS = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128"),
 )
-SCALARS = {np.dtype(name).type: np.dtype(name) for name in NUMBERS}
+SCALARS = frozenset(np.sctypeDict.values())
 SEQUENCES = {list: b"l", tuple: b"t"}
 
 
