@@ -17,17 +17,34 @@ import minigrad
 
 
 class Command(NamedTuple):
-    """A sub-command: the module that holds it and one line on what it does."""
+    """A sub-command: the module that holds it, one line on what it does, and whom it is for."""
 
     module: str
     help: str
+    group: str = "For instructors and authors"
 
 
+EXERCISES, MORE = "Exercises", "Then"
 COMMANDS = {
-    "tour": Command("minigrad.course.tour", "watch a transformer learn to write, in two minutes"),
-    "train": Command("minigrad.course.train", "train a GPT on Shakespeare or on your own text"),
-    "sample": Command("minigrad.course.sample", "let a trained GPT write"),
-    "doctor": Command("minigrad.course.doctor", "what this machine has, and what is missing"),
+    "tour": Command(
+        "minigrad.course.tour", "watch a transformer learn to write, in two minutes", MORE
+    ),
+    "train": Command(
+        "minigrad.course.train", "train a GPT on Shakespeare or on your own text", MORE
+    ),
+    "sample": Command("minigrad.course.sample", "let a trained GPT write", MORE),
+    "doctor": Command("minigrad.course.doctor", "what this machine has, and what is missing", MORE),
+    "next": Command(
+        "minigrad.course.next", "the next exercise: what to write, and where", EXERCISES
+    ),
+    "watch": Command("minigrad.course.watch", "check it whenever you save, and move on", EXERCISES),
+    "check": Command(
+        "minigrad.course.check", "check once: the first thing that is wrong", EXERCISES
+    ),
+    "hint": Command("minigrad.course.hint", "a hint, from vague to concrete", EXERCISES),
+    "list": Command("minigrad.course.list", "all exercises, and how far you are", EXERCISES),
+    "reset": Command("minigrad.course.reset", "begin an exercise anew; yours is kept", EXERCISES),
+    "solution": Command("minigrad.course.solution", "how the course writes what passed", EXERCISES),
     "stubs": Command("minigrad.course.stubs", "make exercises/ from solutions/"),
     "verify": Command("minigrad.course.verify", "check that exercises are sound, tests and all"),
 }
@@ -39,7 +56,6 @@ Start here
   minigrad tour            {tour}
   jupyter lab notebooks    read on: open 00_start_here.ipynb
 
-Then
 {others}
 
 minigrad COMMAND --help says more about each."""
@@ -69,12 +85,13 @@ def main(argv=None):
 
 def overview():
     """What ``minigrad`` alone prints: what there is to do, and what to do first."""
-    others = [
-        f"  minigrad {name:<15} {command.help}"
-        for name, command in COMMANDS.items()
-        if name != "tour"
-    ]
-    return OVERVIEW.format(tour=COMMANDS["tour"].help, others="\n".join(others))
+    groups = {EXERCISES: [], MORE: []}
+    for name, command in COMMANDS.items():
+        if name != "tour":
+            line = f"  minigrad {name:<15} {command.help}"
+            groups.setdefault(command.group, []).append(line)
+    others = "\n\n".join("\n".join([group, *lines]) for group, lines in groups.items())
+    return OVERVIEW.format(tour=COMMANDS["tour"].help, others=others)
 
 
 def parse(argv):

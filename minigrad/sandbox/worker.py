@@ -185,7 +185,7 @@ def _module(name, path, source):
     """The module that a source makes, in sys.modules while and after it runs."""
     code = compile(source, path, "exec", dont_inherit=True)
     module = types.ModuleType(name)
-    module.__file__ = path
+    module.__file__ = os.fspath(path)
     sys.modules[name] = module
     linecache.checkcache(path)
     exec(code, vars(module))
