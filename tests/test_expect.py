@@ -40,7 +40,7 @@ def test_right_answers_pass(got, want):
 @pytest.mark.parametrize(
     ("got", "want", "words"),
     [
-        (A * (1 + 1e-8), A, r"the first difference is at \[0, 1\]: expected 0.142857142857143"),
+        (A * (1 + 1e-8), A, r"the first difference is at \[0, 1\]: expected 0.14285714285"),
         (A.T, A, r"expected the shape \(2, 3\), got \(3, 2\)"),
         (A[None], A, r"expected the shape \(2, 3\), got \(1, 2, 3\)"),
         (A[:1, :1], A, "expected the shape"),
@@ -57,9 +57,9 @@ def test_right_answers_pass(got, want):
         (None, 1.5, "got None"),
         ("2", 2, "got '2', of type str"),
         (np.array([2.0]), 2.0, "expected 2.0, of type float, got an array"),
-        ((A, A + 1), (A, A), r"in element \[1\]: the first difference"),
+        ((A, A + 1), (A, A), r"(?s)Element \[1\] of what .*the first difference is at \[0, 0\]"),
         ({"a": 1}, {"b": 1}, r"expected the keys \['b'\], got \['a'\]"),
-        ([[1, 2], [3, 5]], [[1, 2], [3, 4]], r"in element \[1\]\[1\]: expected 4, got 5"),
+        ([[1, 2], [3, 5]], [[1, 2], [3, 4]], r"Element \[1\]\[1\] of .*\nexpected: 4\ngot:      5"),
         (2 + 1j, 2.0, "of type float, got"),
     ],
 )

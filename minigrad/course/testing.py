@@ -1,5 +1,7 @@
 """What the tests of exercises are written with: `expect`, `given` and `fail`."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from minigrad.course import words
@@ -46,18 +48,16 @@ def expect(got, want, mistakes=None, *, tolerance=None, dtype="same"):
     found = difference(got, want, tolerance, dtype)
     if found is None:
         return
-    lines = [call_of(got), "", *_beside("expected", want), *_beside("got", got)]
-    plain_scalars = type(got) is type(want) and not isinstance(
-        want, (list, tuple, dict, np.ndarray)
-    )
-    if not plain_scalars:
-        lines.append(found)
+    lines = [call_of(got), ""]
+    if found.place:
+        lines += [f"Element {found.place} of what is returned is not right."]
+    lines += [*_beside("expected", found.want), *_beside("got", found.got), found.words]
     for mistake, wrong in (mistakes or {}).items():
         wrong = wrong() if callable(wrong) else wrong
         if difference(got, wrong, tolerance, dtype) is None:
             lines += ["", f"Likely mistake: {mistake}."]
             break
-    raise Wrong("\n".join(lines).strip())
+    raise Wrong("\n".join(lines).strip().replace("\n\n\n", "\n\n"))
 
 
 def _beside(label, value):
@@ -65,27 +65,41 @@ def _beside(label, value):
     return [f"{label}:", words.indented(text)] if "\n" in text else [f"{label + ':':<10}{text}"]
 
 
+class Difference(NamedTuple):
+    """Where a value is not the expected one: the innermost pair that differs, and how in words.
+
+    ``place`` is "" for the value itself, "[1]['a']" for a part of it; ``words`` may be empty where
+    the pair says it all.
+    """
+
+    place: str
+    got: object
+    want: object
+    words: str
+
+
 def difference(got, want, tolerance=None, dtype="same", place=""):
-    """How one plain value differs from another, in words; None if it does not."""
-    at = f"in element {place}: " if place else ""
+    """The first Difference of a plain value from the expected one; None if there is none."""
+    differs = lambda how: Difference(place, got, want, how)
     if type(want) in (list, tuple, dict):
         if type(got) is not type(want) or len(got) != len(want):
-            return f"{at}expected {words.kind(want)}, got {words.kind(got)}"
-        if type(want) is dict and list(got) != list(want) and set(got) != set(want):
-            return f"{at}expected the keys {list(want)}, got {list(got)}"
+            return differs(f"expected {words.kind(want)}, got {words.kind(got)}")
+        if type(want) is dict and set(got) != set(want):
+            return differs(f"expected the keys {list(want)}, got {list(got)}")
         keys = want if type(want) is dict else range(len(want))
         parts = (difference(got[k], want[k], tolerance, dtype, f"{place}[{k!r}]") for k in keys)
         return next(filter(None, parts), None)
     if type(want) is np.ndarray:
-        return _array_difference(got, want, tolerance, dtype, at)
-    if type(got) is np.ndarray and not got.ndim:
-        got = got[()]
-    if not _same_kind(got, want):
-        return f"{at}expected {words.kind(want)}, got {words.kind(got)}"
+        how = _array_difference(got, want, tolerance, dtype)
+        return how and differs(how)
+    number = got[()] if type(got) is np.ndarray and not got.ndim else got
+    if not _same_kind(number, want):
+        return differs(f"expected {words.kind(want)}, got {words.kind(got)}")
     if isinstance(want, (float, np.floating, complex, np.complexfloating)):
-        wrong = _far(np.asarray(got), np.asarray(want), tolerance)
-        return f"{at}expected {want:.10g}, got {got:.10g}" if wrong.any() else None
-    return None if got == want else f"{at}expected {words.value(want)}, got {words.value(got)}"
+        wrong = _far(np.asarray(number), np.asarray(want), tolerance).any()
+    else:
+        wrong = number != want
+    return differs("") if wrong else None
 
 
 def _same_kind(got, want):
@@ -101,24 +115,25 @@ def _same_kind(got, want):
     return type(got) is type(want)
 
 
-def _array_difference(got, want, tolerance, dtype, at):
+def _array_difference(got, want, tolerance, dtype):
+    """How an array differs from the expected one, in words; None if it does not."""
     if type(got) is not np.ndarray:
-        return f"{at}expected {words.kind(want)}, got {words.kind(got)}"
+        return f"expected {words.kind(want)}, got {words.kind(got)}"
     if got.shape != want.shape:
-        return f"{at}expected the shape {want.shape}, got {got.shape}"
+        return f"expected the shape {want.shape}, got {got.shape}"
     floats = got.dtype.kind == "f" and want.dtype.kind == "f"
     if got.dtype != want.dtype and not (dtype == "float" and floats):
-        return f"{at}expected the dtype {want.dtype}, got {got.dtype}"
+        return f"expected the dtype {want.dtype}, got {got.dtype}"
     wrong = _far(got, want, tolerance)
     if not wrong.any():
         return None
     first = tuple(map(int, np.argwhere(wrong)[0])) if want.ndim else ()
-    where = f"[{', '.join(map(str, first))}]" if first else "the only element"
-    pair = f"expected {want[first]:.6g}, got {got[first]:.6g}"
-    if want.dtype.kind in "fc" and f"{want[first]:.6g}" == f"{got[first]:.6g}":
-        pair = f"expected {want[first]:.15g}, got {got[first]:.15g}"
+    where = f"at [{', '.join(map(str, first))}]" if first else "in the only element"
+    pair = [f"{array[first]:.6g}" for array in (want, got)]
+    if pair[0] == pair[1]:
+        pair = [f"{array[first]:.16g}" for array in (want, got)]
     count = f" ({wrong.sum():,} of {wrong.size:,} differ)" if wrong.size > 1 else ""
-    return f"{at}the first difference is at {where}: {pair}{count}"
+    return f"the first difference is {where}: expected {pair[0]}, got {pair[1]}{count}"
 
 
 def _far(got, want, tolerance):

@@ -68,8 +68,9 @@ def kind(thing):
         return f"a {type(thing).__name__} of {len(thing)}"
     if thing is None:
         return "None"
-    name = thing.dtype.name if isinstance(thing, np.generic) else type(thing).__name__
-    return f"{value(thing)}, of type {name}"
+    if isinstance(thing, np.generic):
+        return f"{thing.item()!r}, of type {thing.dtype}"
+    return f"{value(thing)}, of type {type(thing).__name__}"
 
 
 def call(function, arguments, keywords):
