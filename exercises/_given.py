@@ -8,6 +8,11 @@ import itertools
 
 import numpy as np
 
+
+class Refused(Exception):
+    """Raised by a given function that is not used as it may be; its message says how."""
+
+
 # Exercises 03 and 04: programs to be differentiated.
 
 
@@ -74,7 +79,7 @@ def _at_most(most, f):
         nonlocal called
         called += 1
         if most is not None and called > most:
-            raise RuntimeError(f"one call too many (allowed here: {most})")
+            raise Refused(f"one call too many (allowed here: {most})")
         return f(x)
 
     return counted

@@ -61,6 +61,7 @@ def test_right_answers_pass(got, want):
         ({"a": 1}, {"b": 1}, r"expected the keys \['b'\], got \['a'\]"),
         ([[1, 2], [3, 5]], [[1, 2], [3, 4]], r"Element \[1\]\[1\] of .*\nexpected: 4\ngot:      5"),
         (2 + 1j, 2.0, "of type float, got"),
+        (np.array([True, False]), np.array([True, True]), "at \\[1\\]: expected True, got False"),
     ],
 )
 def test_wrong_answers_are_told_apart(got, want, words):
@@ -104,6 +105,8 @@ def test_the_message_begins_with_the_call():
     got = answer.f(np.array([1.0, 2.0]), testing.given("square", 3), [4], eps=np.float32(0.5))
     text = message(got, 1.0)
     assert text.startswith("f([1., 2.], square(3), [4], eps=0.5 (float32))")
+    assert answer.f({"W": A, "b": np.zeros(30)}, mask=True) == 0.0
+    assert message(got, 1.0).startswith("f(<dict of W, b>, mask=True)")
     assert answer.f(np.zeros((5, 9))) == 0.0
     assert message(got, 1.0).startswith("f(<array of shape (5, 9), float64>)")
 

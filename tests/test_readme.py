@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import tomllib
 from functools import reduce
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import minigrad as mg
-from minigrad.course import cli
+from minigrad.course import cli, judge, manifest, progress, watch
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -120,3 +121,19 @@ def test_ci_runs_the_line_that_the_readme_gives():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     (wanted,) = re.findall(r"^wanted='(.*)'$", script, flags=re.MULTILINE)
     assert README.splitlines().count(wanted) == 1
+
+
+def test_the_screen_of_watch_is_the_one_that_is_shown(tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "exercises", tmp_path / "exercises")
+    monkeypatch.chdir(tmp_path)
+    course = manifest.load(Path("exercises"))
+    exercise = course.exercise("05")
+    solution = (ROOT / "solutions" / f"{exercise.name}.py").read_text(encoding="utf-8")
+    mutant = ROOT / "tests" / "mutants" / exercise.name / "bias_not_summed.py"
+    text = solution + mutant.read_text(encoding="utf-8")
+    progress.answer_file(course, exercise).write_text(text, encoding="utf-8")
+    judgement = judge.judge(course, exercise, course.folder)
+    records = {e.name: progress.Record("passed", e.total, e.total) for e in course.exercises[:4]}
+    records[exercise.name] = progress.Record("tried", judgement.score, judgement.total)
+    shown = f"{watch.view(course, progress.State(records), judgement)}\n\n {watch.HELP}\n"
+    assert shown in blocks("text"), f"the README should show:\n{shown}"

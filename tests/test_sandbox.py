@@ -73,6 +73,10 @@ def hidden(x):
         return 3.0
 
 
+def reduced(x):
+    return np.logaddexp.reduce(x)
+
+
 def library(x):
     from minigrad import grad
 
@@ -88,12 +92,32 @@ NUMBER = 5
 """
 
 
+GIVEN = """
+class Refused(Exception):
+    pass
+
+
+def add(n):
+    return lambda x: x + n
+
+
+def shy():
+    def f(x):
+        raise Refused("not in this way")
+    return f
+
+
+def broken():
+    return lambda x: {}[x]
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("answers")
     (folder / "ex99_topic.py").write_text(CODE)
     (folder / "helper.py").write_text("name = 'a helper'\n")
-    (folder / "_given.py").write_text("def add(n):\n    return lambda x: x + n\n")
+    (folder / "_given.py").write_text(GIVEN)
     (folder / "ex98_syntax.py").write_text("def f(:\n    pass\n")
     (folder / "ex97_null.py").write_bytes(b"x = 1\0\n")
     (folder / "ex96_exits.py").write_text("import os\nos._exit(0)\n")
@@ -109,7 +133,7 @@ def opened(request, folder):
     """A function that opens a file of the folder, in this process and in a sandbox."""
     boxes = []
 
-    def open_(name="ex99_topic", may_not_call=("numpy.einsum",)):
+    def open_(name="ex99_topic", may_not_call=("numpy.einsum", "numpy.logaddexp")):
         given = folder / "_given.py"
         if request.param == "here":
             return LocalAnswer(folder, name, given, may_not_call=may_not_call)
@@ -141,6 +165,14 @@ def test_given_functions_are_built_where_the_answer_runs(answer):
     assert answer.call("ours", [(add, 1), (sandbox.Given("add", (1,)), 2)]) == [3.5, 3]
 
 
+def test_a_given_function_can_say_that_it_is_misused(answer):
+    with pytest.raises(verdicts.Refused, match=r"^not in this way$"):
+        answer.call("apply", sandbox.Given("shy", ()), 1)
+    with pytest.raises(verdicts.Raised, match="KeyError: 1") as caught:
+        answer.call("apply", sandbox.Given("broken", ()), 1)
+    assert [name for _, _, name, _ in caught.value.frames] == ["apply"]
+
+
 def test_one_module_lives_through_all_calls(answer):
     first = answer.call("counted")
     assert answer.call("counted") == first + 1
@@ -161,9 +193,10 @@ def test_what_is_returned_is_a_copy(answer):
         ("strange", 1, verdicts.NotPlain, "the value is of type set"),
         ("absent", 1, verdicts.Missing, r"ex99_topic\.py has no function absent"),
         ("NUMBER", 1, verdicts.Missing, "has no function NUMBER"),
-        ("forbidden", np.ones(2), verdicts.NotAllowed, r"line \d+, calls numpy\.einsum"),
+        ("forbidden", np.ones(2), verdicts.NotAllowed, r"line \d+ calls numpy\.einsum"),
         ("hidden", np.ones(2), verdicts.NotAllowed, r"calls numpy\.einsum"),
-        ("library", 1, verdicts.NotAllowed, r"line \d+, imports minigrad"),
+        ("reduced", np.ones(2), verdicts.NotAllowed, r"line \d+ calls numpy\.logaddexp"),
+        ("library", 1, verdicts.NotAllowed, r"line \d+ imports minigrad"),
     ],
 )
 def test_each_way_to_fail_has_words_of_its_own(answer, function, argument, failure, words):
@@ -196,7 +229,7 @@ def test_a_change_of_an_argument_is_named(answer):
         ("ex98_syntax", verdicts.Unreadable, r"ex98_syntax\.py, line 1: .*\n    def f\(:"),
         ("ex97_null", verdicts.Unreadable, "null bytes"),
         ("ex95_raises", verdicts.Raised, "SystemExit"),
-        ("ex93_imports", verdicts.NotAllowed, r"ex93_imports\.py, line 1, imports minigrad"),
+        ("ex93_imports", verdicts.NotAllowed, r"ex93_imports\.py, line 1 imports minigrad"),
         ("ex92_long", verdicts.Unreadable, "more than 1,048,576 bytes"),
         ("ex90_absent", verdicts.Unreadable, r"ex90_absent\.py cannot be read: No such file"),
     ],
@@ -254,7 +287,7 @@ def test_no_time_is_left_after_a_time_out(tmp_path):
     with sandbox.Sandbox(tmp_path, "ex99_topic", limits=sandbox.Limits(1, wall=0.5)) as box:
         assert box.call("sleep", 0.01) == 0.01
         for _ in range(2):
-            with pytest.raises(verdicts.TimedOut, match="more than 1 seconds"):
+            with pytest.raises(verdicts.TimedOut, match="may take 1 seconds"):
                 box.call("sleep", 30.0)
 
 

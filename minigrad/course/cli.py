@@ -47,6 +47,8 @@ COMMANDS = {
     "solution": Command("minigrad.course.solution", "how the course writes what passed", EXERCISES),
     "stubs": Command("minigrad.course.stubs", "make exercises/ from solutions/"),
     "verify": Command("minigrad.course.verify", "check that exercises are sound, tests and all"),
+    "handout": Command("minigrad.course.handout", "a folder of exercises to give to students"),
+    "grade": Command("minigrad.course.grade", "judge what students handed in, behind walls"),
 }
 
 OVERVIEW = """\

@@ -5,6 +5,7 @@
 """
 
 import os
+import sys
 import zlib
 from pathlib import Path
 
@@ -69,7 +70,25 @@ def described(failure):
     """A failure as text: its message, and for an exception the lines that led to it."""
     frames = getattr(failure, "frames", [])
     lines = [f"{file}, line {line}, in {name}\n    {text}" for file, line, name, text in frames]
-    return "\n".join([f"{failure.kind}: {failure}", *lines])
+    return "\n".join([f"{failure.kind}: {message(failure)}", *lines])
+
+
+#: failures whose message does not say which call they come from
+OF_A_CALL = (
+    verdicts.Raised,
+    verdicts.Died,
+    verdicts.TimedOut,
+    verdicts.NotPlain,
+    verdicts.Changed,
+    verdicts.Refused,
+)
+
+
+def message(failure):
+    """What a failure says, below the call that it comes from."""
+    if isinstance(failure, OF_A_CALL) and answers.calls:
+        return f"{answers.calls[-1][0]}\n\n{failure}"
+    return str(failure)
 
 
 class Recorder:
@@ -81,6 +100,7 @@ class Recorder:
     def __init__(self, answer, seed):
         self._answer, self._seed = answer, seed
         self.found, self.errors, self.fault = {}, [], None
+        self.interrupted = False
 
     @pytest.fixture
     def answer(self):
@@ -92,10 +112,18 @@ class Recorder:
         """A random generator that depends on the seed and on the test's name."""
         return generator(self._seed, request.node.name)
 
+    def pytest_runtest_setup(self):
+        """Forget the calls of other tests."""
+        answers.calls.clear()
+
     def pytest_collectreport(self, report):
         """A test file that cannot be read is no student's fault."""
         if report.failed:
             self.errors.append(str(report.longrepr))
+
+    def pytest_keyboard_interrupt(self, excinfo):
+        """Keep that somebody pressed Ctrl-C; pytest would end its run and return."""
+        self.interrupted = type(excinfo.value) is KeyboardInterrupt
 
     def pytest_runtest_logreport(self, report):
         """Keep the reports of tests that did not get as far as their own code."""
@@ -116,14 +144,17 @@ class Recorder:
             self.fault = str(error)
         if isinstance(error, verdicts.Failure):
             frames = tuple(getattr(error, "frames", ()))
-            self.found[item.name] = (error.kind, str(error), frames)
+            self.found[item.name] = (error.kind, message(error), frames)
         else:
             words = f"the test cannot use what was returned ({type(error).__name__}: {error})"
             self.found[item.name] = (verdicts.Wrong.kind, words, ())
 
 
 def run(path, recorder):
-    """Run one test file with a Recorder and nobody else's plugins; returns pytest's exit status."""
+    """Run one test file with a Recorder and nobody else's plugins; returns pytest's exit status.
+
+    Raises KeyboardInterrupt after Ctrl-C.
+    """
     options = [f"-c{os.devnull}", f"--rootdir={path.parent}", "--noconftest", "--assert=plain"]
     # The tests' own arithmetic may overflow with a student's numbers: no warnings are wanted.
     options += ["--capture=no", "--import-mode=importlib", "--override-ini=addopts="]
@@ -133,4 +164,9 @@ def run(path, recorder):
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         patch.delenv("PYTEST_ADDOPTS", raising=False)
         patch.delenv("PYTEST_PLUGINS", raising=False)
-        return pytest.main([*options, str(path)], plugins=[recorder])
+        # Another course may have had a file of this name, and this one may have changed.
+        patch.delitem(sys.modules, path.stem, raising=False)
+        status = pytest.main([*options, str(path)], plugins=[recorder])
+    if recorder.interrupted:
+        raise KeyboardInterrupt
+    return status

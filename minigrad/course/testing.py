@@ -51,18 +51,14 @@ def expect(got, want, mistakes=None, *, tolerance=None, dtype="same"):
     lines = [call_of(got), ""]
     if found.place:
         lines += [f"Element {found.place} of what is returned is not right."]
-    lines += [*_beside("expected", found.want), *_beside("got", found.got), found.words]
+    lines += [f"expected: {words.value(found.want)}", f"got:      {words.value(found.got)}"]
+    lines += [found.words]
     for mistake, wrong in (mistakes or {}).items():
         wrong = wrong() if callable(wrong) else wrong
         if difference(got, wrong, tolerance, dtype) is None:
             lines += ["", f"Likely mistake: {mistake}."]
             break
     raise Wrong("\n".join(lines).strip().replace("\n\n\n", "\n\n"))
-
-
-def _beside(label, value):
-    text = words.value(value)
-    return [f"{label}:", words.indented(text)] if "\n" in text else [f"{label + ':':<10}{text}"]
 
 
 class Difference(NamedTuple):
@@ -129,11 +125,15 @@ def _array_difference(got, want, tolerance, dtype):
         return None
     first = tuple(map(int, np.argwhere(wrong)[0])) if want.ndim else ()
     where = f"at [{', '.join(map(str, first))}]" if first else "in the only element"
-    pair = [f"{array[first]:.6g}" for array in (want, got)]
+    pair = [_number(array[first], 6) for array in (want, got)]
     if pair[0] == pair[1]:
-        pair = [f"{array[first]:.16g}" for array in (want, got)]
+        pair = [_number(array[first], 16) for array in (want, got)]
     count = f" ({wrong.sum():,} of {wrong.size:,} differ)" if wrong.size > 1 else ""
     return f"the first difference is {where}: expected {pair[0]}, got {pair[1]}{count}"
+
+
+def _number(value, digits):
+    return f"{value:.{digits}g}" if value.dtype.kind in "fc" else f"{value.item()!r}"
 
 
 def _far(got, want, tolerance):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-SMALL = 24
+SMALL, MANY, LONG = 24, 200, 300
+NESTS = (list, tuple, dict)
 USUAL = ("float64", "int64", "bool")
 LINE = 88
 INDENT = 4
@@ -19,15 +20,32 @@ def value(thing, array=None):
         return (array or array_in_words)(thing)
     if isinstance(thing, np.generic):
         return f"{thing.item()!r} ({thing.dtype})"
+    if type(thing) in NESTS and _size(thing, MANY) > MANY:
+        return kind(thing)
     if type(thing) in (list, tuple) and thing and len(thing) <= SMALL:
         brackets = "[]" if type(thing) is list else "()"
         return nested([value(item, array) for item in thing], brackets, type(thing) is tuple)
     if type(thing) is dict and len(thing) <= SMALL:
-        return nested([f"{key!r}: {value(item, array)}" for key, item in thing.items()], "{}")
+        parts = [f"{value(key)}: {value(item, array)}" for key, item in thing.items()]
+        return nested(parts, "{}")
     if type(thing).__name__ == "Given":
         return thing.name + nested([value(item, array) for item in thing.arguments], "()")
-    text = repr(thing)
-    return text if len(text) <= 300 else f"{text[:300]} …"
+    if type(thing) is int and thing.bit_length() > 4 * LONG:
+        return f"a number of {thing.bit_length():,} bits"
+    text = repr(thing[: 2 * LONG] if type(thing) is str else thing)
+    return text if len(text) <= LONG else f"{text[:LONG]} …"
+
+
+def _size(thing, most):
+    """How many things are in a nest of lists, counted no further than a little over ``most``."""
+    if type(thing) not in NESTS:
+        return 1
+    count = 1
+    for item in thing.values() if type(thing) is dict else thing:
+        if count > most:
+            break
+        count += _size(item, most - count)
+    return count
 
 
 def nested(parts, brackets, is_tuple=False):
@@ -75,9 +93,18 @@ def kind(thing):
 
 def call(function, arguments, keywords):
     """A call as one would type it, small arrays whole."""
-    parts = [value(thing, array_in_code) for thing in arguments]
-    parts += [f"{name}={value(thing, array_in_code)}" for name, thing in keywords.items()]
+    parts = [argument(thing) for thing in arguments]
+    parts += [f"{name}={argument(thing)}" for name, thing in keywords.items()]
     return function + nested(parts, "()")
+
+
+def argument(thing):
+    """An argument of a call; of a dict of many numbers the keys alone."""
+    if type(thing) is dict:
+        numbers = sum(item.size for item in thing.values() if type(item) is np.ndarray)
+        if numbers > SMALL:
+            return f"<dict of {', '.join(map(str, thing))}>"
+    return value(thing, array_in_code)
 
 
 def indented(text, by=INDENT):

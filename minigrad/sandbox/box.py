@@ -93,7 +93,7 @@ class Sandbox:
 
     def load(self):
         """Run the file itself; raises a `verdicts.Failure` if it cannot be run."""
-        verdicts.value_of(self._ask(None), self.name)
+        self._value(None, self.name)
 
     def call(self, function, *arguments, **keywords):
         """The plain value that a function of the file returns for plain arguments.
@@ -101,8 +101,15 @@ class Sandbox:
         Raises a `verdicts.Failure` that says why there is none, or `verdicts.Fault` if the
         sandbox itself does not work.
         """
-        reply = self._ask((function, arguments, keywords))
-        return verdicts.value_of(reply, function)
+        return self._value((function, arguments, keywords), function)
+
+    def _value(self, request, function):
+        reply = self._ask(request)
+        try:
+            return verdicts.value_of(reply, function)
+        except verdicts.Died:  # what wrote that cannot be talked to any more
+            self.close()
+            raise
 
     def _ask(self, request):
         data = plain.encode(request)
@@ -110,26 +117,30 @@ class Sandbox:
             raise verdicts.TimedOut(self._time_words())
         if self.process is None:
             self._start()
+        with self._clock():
+            try:
+                frame = self._channel.ask(worker.framed(data), self.limits.wall - self.wall)
+                reply = frame and plain.decode(frame)
+            except queue.Empty:
+                self.wall = self.limits.wall
+                self.close()
+                raise verdicts.TimedOut(self._time_words()) from None
+            except plain.NotPlainError as error:
+                self.close()
+                words = f"the process wrote into the grader's channel: {error}"
+                raise verdicts.Died(words) from None
+            if frame is None:
+                self._died()
+        return reply
+
+    @contextlib.contextmanager
+    def _clock(self):
+        """Count what a block takes as time of the answer: also what it takes to be rid of it."""
         began = time.monotonic()
         try:
-            self._send(data)
-            frame = self._frames.receive(self.limits.wall - self.wall)
-        except queue.Empty:
-            self.wall = self.limits.wall
-            self.close()
-            raise verdicts.TimedOut(self._time_words()) from None
-        self.wall += time.monotonic() - began
-        if frame is None:
-            self._died()
-        try:
-            return plain.decode(frame)
-        except plain.NotPlainError as error:
-            self.close()
-            raise verdicts.Died(f"the process wrote into the grader's channel: {error}") from None
-
-    def _send(self, data):
-        with contextlib.suppress(OSError):  # gone already: receive will see the end of the stream
-            worker.write_frame(self.process.stdin, data)
+            yield
+        finally:
+            self.wall += time.monotonic() - began
 
     def _died(self):
         """Say how the process ended; always raises."""
@@ -139,7 +150,8 @@ class Sandbox:
         raise verdicts.Died(_death_words(status))
 
     def _time_words(self):
-        return f"more than {self.limits.seconds:g} seconds for the whole exercise"
+        seconds = f"{self.limits.seconds:g} seconds"
+        return f"the whole exercise may take {seconds}; they are over, and this call is not"
 
     def _start(self):
         self._mount = tempfile.mkdtemp(prefix="minigrad-") if self.tier == "namespaces" else None
@@ -154,17 +166,15 @@ class Sandbox:
             start_new_session=os.name == "posix",
             creationflags=flags,
         )
-        self._frames = _Frames(self.process.stdout)
+        self._channel = _Channel(self.process)
         self._printed = threading.Thread(
             target=self._collect, args=(self.process.stderr,), daemon=True
         )
         self._printed.start()
-        with contextlib.suppress(OSError):
-            self.process.stdin.write(json.dumps(self._settings()).encode() + b"\n")
-            self.process.stdin.flush()
+        settings = json.dumps(self._settings()).encode() + b"\n"
         try:
-            ready = self._frames.receive(START_SECONDS)
-        except queue.Empty:
+            ready = self._channel.ask(settings, START_SECONDS)
+        except (queue.Empty, plain.NotPlainError):
             ready = None
         if ready is None:  # nobody's code has run yet
             self.close(dying=True)
@@ -217,44 +227,55 @@ class Sandbox:
         if self.process is None:
             return None
         process, self.process = self.process, None
-        with contextlib.suppress(OSError):
-            process.stdin.close()
         status, seconds = _end(process, self.tier, GRACE_SECONDS if dying else 0)
         self.processor += seconds
-        self._frames.close()
+        self._channel.close()
         self._printed.join(GRACE_SECONDS)
         if self._mount:
-            with contextlib.suppress(OSError):  # empty, but an old kernel may call it busy
-                os.rmdir(self._mount)
+            os.rmdir(self._mount)
         return status
 
 
-class _Frames:
-    """Frames read from a pipe one at a time, each only when asked for, with a time limit."""
+class _Channel:
+    """Requests to a process and a reply to each, read only once it is asked for.
 
-    def __init__(self, pipe):
-        self.asked, self.read, self.closed = threading.Semaphore(0), queue.Queue(), False
-        self.thread = threading.Thread(target=self._serve, args=(pipe,), daemon=True)
+    A thread of its own writes and reads, so that nobody who does not listen, or answers slowly,
+    can hold up more than that thread.
+    """
+
+    def __init__(self, process):
+        self.requests, self.replies = queue.SimpleQueue(), queue.SimpleQueue()
+        pipes = (process.stdin, process.stdout)
+        self.thread = threading.Thread(target=self._serve, args=pipes, daemon=True)
         self.thread.start()
 
-    def _serve(self, pipe):
-        frame = b""
-        while frame is not None:
-            if not self.closed:
-                self.asked.acquire()
-            frame = worker.read_frame(pipe)
-            self.read.put(frame)
-        pipe.close()
+    def _serve(self, stdin, stdout):
+        while (data := self.requests.get()) is not None:
+            with contextlib.suppress(OSError):  # gone already: there is no reply to be read
+                stdin.write(data)
+                stdin.flush()
+            try:
+                self.replies.put(worker.read_frame(stdout))
+            except plain.NotPlainError as error:
+                self.replies.put(error)
+        for pipe in (stdin, stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
 
-    def receive(self, seconds):
-        """The next frame, None when there is no more; raises queue.Empty when it takes longer."""
-        self.asked.release()
-        return self.read.get(timeout=seconds)
+    def ask(self, data, seconds):
+        """The next frame, None when there is no more.
+
+        Raises queue.Empty when it takes longer, and NotPlainError for what is no frame.
+        """
+        self.requests.put(data)
+        reply = self.replies.get(timeout=max(0, seconds))
+        if isinstance(reply, plain.NotPlainError):
+            raise reply
+        return reply
 
     def close(self):
-        """Read to the end of the stream; the process is gone."""
-        self.closed = True
-        self.asked.release()
+        """Let go of the pipes; the process is gone."""
+        self.requests.put(None)
         self.thread.join(GRACE_SECONDS)
 
 

@@ -13,10 +13,15 @@ import os
 import signal
 import sys
 
+if __package__:
+    from minigrad.sandbox import rules
+else:
+    import rules
+
 TIERS = {
     "namespaces": "own file system, network, processes (Linux namespaces); limits; own user",
-    "user": "limits; own user; files and network refused by the interpreter only",
-    "process": "limits; files and network refused by the interpreter only",
+    "user": "limits; own user; files and network refused by the kernel if it can, else by Python",
+    "process": "limits; files and network refused by the kernel if it can, else by Python",
     "open": "limits only: for code that its owner runs",
 }
 
@@ -24,10 +29,13 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 MS_REC, MS_PRIVATE, MNT_DETACH = 16384, 1 << 18, 2
-PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 24, 38
+PR_SET_PDEATHSIG, PR_CAPBSET_DROP = 1, 24
 CAPABILITY_VERSION_3 = 0x20080522
 LAST_CAPABILITY = 63
 SCRATCH = "/tmp"
+SCRATCH_SIZE = "size=16m,nr_inodes=1k,mode=1777"
+#: what a process may need to read in mid-run, beside Python's own folders
+SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", os.devnull)
 
 
 def enter(settings):
@@ -50,9 +58,22 @@ def enter(settings):
     if tier != "open":
         os.chdir(SCRATCH if os.path.isdir(SCRATCH) else os.path.abspath(os.sep))
     limit(**settings["limits"])
-    if tier in ("user", "process"):
-        student = settings["student"]
-        _refuse_by_audit([student["folder"], *filter(None, [student["given"]])])
+    if tier != "open":
+        _hold_to_rules(tier, settings["student"])
+
+
+def _hold_to_rules(tier, student):
+    """Rules beside the walls, and in place of those that there are none of in a tier."""
+    readable = [student["folder"], *filter(None, [student["given"], *sys.path])]
+    if sys.platform == "linux":
+        # Another user, and a thread that ends, would undo an earlier wish to end with the parent.
+        _check(_libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+        rules.give_up_privileges()
+        if tier != "namespaces":
+            rules.refuse_files([*readable, *SYSTEM])
+        rules.refuse_calls()
+    if tier != "namespaces":
+        _refuse_by_audit(readable)
 
 
 def limit(seconds, memory, file_size, files, processes):
@@ -105,7 +126,7 @@ def _enter_namespaces(root, library, hidden, shown):
     for source, target in shown:
         _show(source, root + target)
     os.makedirs(root + SCRATCH, exist_ok=True)
-    _mount("tmpfs", root + SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, "size=16m,mode=1777")
+    _mount("tmpfs", root + SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH_SIZE)
     _mount(None, root, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
     os.chdir(root)
     _check(_libc().pivot_root(b".", b"."), "pivot_root")
@@ -116,6 +137,7 @@ def _enter_namespaces(root, library, hidden, shown):
 def _stand_guard(child):
     """Outside the namespaces: wait for the child, end it when told to, pass on how it ended."""
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+    _check(_libc().prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0), "prctl")
     # With these left open, the parent would not see that the child has gone.
     os.closerange(0, 64)
     _, status = os.waitpid(child, 0)
@@ -142,8 +164,7 @@ def _show(source, target):
 
 
 def _drop_capabilities():
-    """No privilege remains, and none can be gained by running another program."""
-    _check(_libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+    """No privilege remains."""
     for capability in range(LAST_CAPABILITY + 1):
         _libc().prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
@@ -160,7 +181,7 @@ REFUSED_EVENTS = (
 
 def _refuse_by_audit(folders):
     """Refuse files outside some folders, and the network: a fence for Python code, not a wall."""
-    roots = [os.path.realpath(folder) for folder in [*folders, *filter(None, sys.path)]]
+    roots = [os.path.realpath(folder) for folder in folders]
 
     def inside(path):
         real = os.path.realpath(os.fsdecode(path))

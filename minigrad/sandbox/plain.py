@@ -15,8 +15,10 @@ import numpy as np
 
 MAX_DEPTH = 32
 MAX_ITEMS = 1_000_000
-MAX_BYTES = 1 << 26
+MAX_BYTES = 1 << 24
 MAX_INT_BYTES = 4096
+#: so that no keys can be made for their hashes to collide
+MAX_KEY = 1 << 60
 NUMBERS = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64", "complex128"),
@@ -77,6 +79,8 @@ def _encode(value, pieces, where, depth):
         for key, item in value.items():
             if type(key) not in (str, int):
                 raise NotPlainError(f"{where} has a key of type {type(key).__name__}")
+            if type(key) is int and abs(key) > MAX_KEY:
+                raise NotPlainError(f"{where} has a key that is too large")
             _encode(key, pieces, where, depth + 1)
             _encode(item, pieces, f"{where}[{key!r}]", depth + 1)
     elif kind is np.ndarray or kind in SCALARS:
@@ -95,6 +99,8 @@ def _encode_numbers(value, pieces, where):
     dtype = value.dtype.newbyteorder("<")
     if dtype.name not in NUMBERS:
         raise NotPlainError(f"{where} is an array of dtype {value.dtype}")
+    if value.nbytes > MAX_BYTES:
+        raise NotPlainError(f"{where} has {value.nbytes:,} bytes; at most {MAX_BYTES:,} can pass")
     tag = b"a" if type(value) is np.ndarray else b"n"
     array = np.asarray(value)
     pieces.append(tag + bytes([NUMBERS.index(dtype.name), array.ndim]))
@@ -171,8 +177,8 @@ class _Reader:
         values = {}
         for _ in range(count):
             key = self.value(depth + 1)
-            if type(key) not in (str, int):
-                raise NotPlainError(f"a key of type {type(key).__name__}")
+            if type(key) not in (str, int) or (type(key) is int and abs(key) > MAX_KEY):
+                raise NotPlainError(f"a key of type {type(key).__name__}, or too large")
             values[key] = self.value(depth + 1)
         return values
 

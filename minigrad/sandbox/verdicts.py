@@ -1,5 +1,7 @@
 """What can go wrong with code nobody trusts, each an exception of its own."""
 
+from minigrad.sandbox.worker import MAX_FRAMES, MAX_TEXT
+
 
 class Failure(Exception):
     """The other side did not answer with a plain value. ``kind`` says how in one or two words."""
@@ -62,6 +64,12 @@ class Wrong(Failure):
     kind = "wrong"
 
 
+class Refused(Failure):
+    """A given function does not let itself be used like that: ``_given.py`` raised its Refused."""
+
+    kind = "wrong"
+
+
 class TimedOut(Failure):
     """The code took more than its time."""
 
@@ -81,26 +89,36 @@ class Fault(Exception):
 def value_of(reply, function):
     """The value in a reply of :class:`minigrad.sandbox.worker.Student`; raises the failure in it.
 
-    The reply may be forged, so every shape of it is accepted only if it is exactly right.
+    The reply may be forged, so every shape of it is accepted only if it is exactly right, and no
+    text in it is taken at any length.
     """
     match reply:
         case ("value", value, []):
             return value
         case ("value", _, [str(), *_] as changed) if all(type(name) is str for name in changed):
-            raise Changed(f"{function} changes its argument {', '.join(changed)} in place")
+            names = _cut(", ".join(changed[:MAX_FRAMES]))
+            raise Changed(f"{function} changes its argument {names} in place")
         case ("raised", "NotImplementedError", str(), list()):
             raise Unwritten(f"{function} is not written yet")
         case ("raised", str(error), str(message), list(frames)) if all(map(_is_frame, frames)):
-            raise Raised(error, message, frames)
+            cut = [(_cut(f), line, _cut(n), _cut(t)) for f, line, n, t in frames[:MAX_FRAMES]]
+            raise Raised(_cut(error), _cut(message), cut)
+        case ("refused", str(message)):
+            raise Refused(_cut(message))
         case ("unreadable", str(message)):
-            raise Unreadable(message)
+            raise Unreadable(_cut(message))
         case ("missing", str(message)):
-            raise Missing(message)
+            raise Missing(_cut(message))
         case ("not allowed", str(message)):
-            raise NotAllowed(message)
+            raise NotAllowed(_cut(message))
         case ("not plain", str(message)):
-            raise NotPlain(f"{function} returned what cannot be compared: {message}")
+            raise NotPlain(f"{function} returned what cannot be compared: {_cut(message)}")
     raise Died("the process wrote something of its own into the channel to the grader")
+
+
+def _cut(text):
+    # The honest other side has cut its texts already, and said so at their end.
+    return text if len(text) <= MAX_TEXT + 2 else f"{text[:MAX_TEXT]} …"
 
 
 def _is_frame(frame):

@@ -43,6 +43,7 @@ class Student:
     def __init__(self, folder, name, given=None, may_import=("numpy",), may_not_call=()):
         self.folder, self.name = os.path.realpath(folder), name
         self.given = _module("_given", given, _source(given)) if given else None
+        self.given_file = given and os.fspath(given)
         self.may_import = {*may_import, *sys.stdlib_module_names}
         self.may_not_call = may_not_call
         self.module = None
@@ -120,10 +121,13 @@ class Student:
             message = _cut(str(error))
         except BaseException:
             message = "(an exception that cannot be printed)"
+        # A given function that is used in a wrong way says so itself.
+        if self.given and type(error) is vars(self.given).get("Refused"):
+            return "refused", message
         frames, trace = [], error.__traceback__
         while trace is not None:
             code = trace.tb_frame.f_code
-            if code.co_filename.startswith(self.folder):
+            if code.co_filename.startswith(self.folder) and code.co_filename != self.given_file:
                 file = os.path.basename(code.co_filename)
                 text = linecache.getline(code.co_filename, trace.tb_lineno).strip()
                 frames.append((file, trace.tb_lineno, code.co_name, _cut(text)))
@@ -166,9 +170,10 @@ class Student:
         return os.path.isfile(f"{local}.py") or os.path.isdir(local)
 
     def _refuser(self, dotted):
-        def refuse(*arguments, **keywords):
-            self._refuse(f"calls {dotted}", None)
-
+        refuse = lambda *_, **__: self._refuse(f"calls {dotted}", None)
+        # Of a ufunc, ``np.logaddexp.reduce`` is a call as well.
+        for method in ("reduce", "accumulate", "reduceat", "outer", "at"):
+            setattr(refuse, method, refuse)
         return refuse
 
     def _refuse(self, what, file):
@@ -177,7 +182,7 @@ class Student:
             frame = frame.f_back
         line = f", line {frame.f_lineno}" if frame else ""
         place = f"{self.name}.py{line}"
-        self.used.append(f"{place}, {what}: the exercise asks you to write that yourself")
+        self.used.append(f"{place} {what}: the exercise is to be solved without it")
         raise NotAllowedError(self.used[-1])
 
 
@@ -230,10 +235,13 @@ def _cut(text):
 
 
 def read_frame(file):
-    """The bytes of one frame; None at the end of the stream or when one is too long."""
+    """The bytes of one frame, None at the end of the stream; NotPlainError if it is too long."""
     header = _read(file, 4)
-    if header is None or (size := struct.unpack("<I", header)[0]) > plain.MAX_BYTES:
+    if header is None:
         return None
+    (size,) = struct.unpack("<I", header)
+    if size > plain.MAX_BYTES:
+        raise plain.NotPlainError(f"a frame of {size:,} bytes")
     return _read(file, size)
 
 
@@ -248,9 +256,14 @@ def _read(file, size):
     return b"".join(pieces)
 
 
+def framed(data):
+    """Some bytes as one frame."""
+    return struct.pack("<I", len(data)) + data
+
+
 def write_frame(file, data):
     """Write some bytes as one frame and send them off."""
-    file.write(struct.pack("<I", len(data)) + data)
+    file.write(framed(data))
     file.flush()
 
 
@@ -264,7 +277,7 @@ def main():
     sys.path.remove(here)
     jail.enter(settings)
     # The student's own files may bear these names.
-    for name in ("plain", "jail"):
+    for name in ("plain", "jail", "rules"):
         sys.modules.pop(name, None)
     student = Student(**settings["student"])
     write_frame(replies, plain.encode(None))
