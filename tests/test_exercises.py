@@ -1,11 +1,12 @@
 """The exercises are sound: `minigrad verify` finds nothing, and would find what it is for."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
 import pytest
 
-from minigrad.course import cli, manifest, verify
+from minigrad.course import cli, judge, manifest, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 COURSE = manifest.load(ROOT / "exercises")
@@ -193,3 +194,15 @@ def test_the_command_says_sound_or_what_is_not(small, capsys):
     assert "the solution, seed 0: has 10 of 15 points" in capsys.readouterr().out
     assert cli.main(["verify", "97", "--course", str(small)]) == 2
     assert "no exercise '97'; there are 98" in capsys.readouterr().err
+
+
+def test_a_function_that_never_ends_costs_its_own_points_alone(small):
+    (small / "answers").mkdir()
+    spoilt = SOLUTION.replace("return x @ np.ones(x.shape[1])", "while True: pass")
+    (small / "answers/ex98_sums.py").write_text(spoilt)
+    course = manifest.load(small / "exercises")
+    (exercise,) = course.exercises
+    limits = judge.limits_of(dataclasses.replace(exercise, seconds=1.0), wall=0.8)
+    judgement = judge.judge(course, exercise, small / "answers", limits=limits)
+    kinds = [result.kind for result in judgement.results]
+    assert kinds == ["passed", "timed out", "passed"], judgement

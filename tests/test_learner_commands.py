@@ -354,11 +354,11 @@ def test_a_missing_file_is_told_with_the_command_that_brings_it_back(course, min
 
 
 def test_every_verdict_has_words_of_its_own():
-    kinds = [
+    kinds = {
         verdict.kind
         for _, verdict in inspect.getmembers(verdicts, inspect.isclass)
         if issubclass(verdict, verdicts.Failure) and verdict is not verdicts.Failure
-    ]
+    }
     assert sorted(failures.WORDS) == sorted(kinds)
     assert len({title for title, _ in failures.WORDS.values()}) == len(kinds)
 

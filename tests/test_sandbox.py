@@ -41,6 +41,10 @@ def unwritten(x):
     raise NotImplementedError("ex99_topic: unwritten")
 
 
+def needs(x):
+    return unwritten(x)
+
+
 def crash(x):
     return inner(x)
 
@@ -188,7 +192,8 @@ def test_what_is_returned_is_a_copy(answer):
 @pytest.mark.parametrize(
     ("function", "argument", "failure", "words"),
     [
-        ("unwritten", 1.0, verdicts.Unwritten, "unwritten is not written yet"),
+        ("unwritten", 1.0, verdicts.Unwritten, "unwritten is not written yet$"),
+        ("needs", 1.0, verdicts.Unwritten, "unwritten is not written yet, and needs needs it"),
         ("crash", 0, verdicts.Raised, "ZeroDivisionError: division by zero"),
         ("strange", 1, verdicts.NotPlain, "the value is of type set"),
         ("absent", 1, verdicts.Missing, r"ex99_topic\.py has no function absent"),
@@ -288,6 +293,19 @@ def test_no_time_is_left_after_a_time_out(tmp_path):
         assert box.call("sleep", 0.01) == 0.01
         for _ in range(2):
             with pytest.raises(verdicts.TimedOut, match="may take 1 seconds"):
+                box.call("sleep", 30.0)
+
+
+def test_time_can_be_had_anew_once_after_a_time_out(tmp_path):
+    (tmp_path / "ex99_topic.py").write_text("import time\n\nsleep = time.sleep\n")
+    limits = sandbox.Limits(1, wall=0.4, renewals=1)
+    with sandbox.Sandbox(tmp_path, "ex99_topic", limits=limits) as box:
+        box.call("sleep", 0.01)
+        with pytest.raises(verdicts.TimedOut):
+            box.call("sleep", 30.0)
+        assert box.call("sleep", 0.01) is None
+        for _ in range(2):
+            with pytest.raises(verdicts.TimedOut):
                 box.call("sleep", 30.0)
 
 

@@ -32,7 +32,7 @@ class Answer:
     """
 
     def __init__(self, call):
-        self._call = call
+        self._call, self._stopped = call, None
 
     def __getattr__(self, function):
         if function.startswith("_"):
@@ -40,6 +40,8 @@ class Answer:
         return functools.partial(self._called, function)
 
     def _called(self, function, *arguments, **keywords):
+        if self._stopped:
+            raise self._stopped
         calls.append((words.call(function, arguments, keywords), None))
         result = self._call(function, *arguments, **keywords)
         calls[-1] = (calls[-1][0], result)

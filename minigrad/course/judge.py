@@ -106,7 +106,8 @@ def judge(course, exercise, folder, *, tier="open", limits=None, seed=0, hidden=
     )
     from minigrad.course import plugin
 
-    recorder = plugin.Recorder(answers.Answer(box.call), seed)
+    name_of = lambda test: getattr(exercise.function_of(test), "name", test)
+    recorder = plugin.Recorder(answers.Answer(box.call), seed, name_of)
     try:
         with box:
             status = plugin.run(course.test_file(exercise), recorder)
@@ -123,8 +124,12 @@ def judge(course, exercise, folder, *, tier="open", limits=None, seed=0, hidden=
 
 
 def limits_of(exercise, wall=None):
-    """The limits of an exercise: its processor time, and ``wall`` seconds (3 times that)."""
-    return sandbox.Limits(seconds=exercise.seconds, wall=wall or 3 * exercise.seconds)
+    """The limits of an exercise: its processor time, and ``wall`` seconds (3 times that).
+
+    A function that never ends costs its own points; those after it have their time anew, once.
+    """
+    wall = wall or 3 * exercise.seconds
+    return sandbox.Limits(seconds=exercise.seconds, wall=wall, renewals=1)
 
 
 def _disagreement(status, exercise, recorder):

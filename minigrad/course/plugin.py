@@ -94,11 +94,13 @@ def message(failure):
 class Recorder:
     """A plugin for one run: gives the tests an answer and a seed, and keeps how each test went.
 
+    ``function_of`` says which function a test is about: one that timed out is not tried again.
     ``found`` is {test: (kind, message, frames)}; ``fault`` says what went wrong on this side.
     """
 
-    def __init__(self, answer, seed):
-        self._answer, self._seed = answer, seed
+    def __init__(self, answer, seed, function_of=lambda test: test):
+        self._answer, self._seed, self._function_of = answer, seed, function_of
+        self._timed_out = {}
         self.found, self.errors, self.fault = {}, [], None
         self.interrupted = False
 
@@ -112,9 +114,10 @@ class Recorder:
         """A random generator that depends on the seed and on the test's name."""
         return generator(self._seed, request.node.name)
 
-    def pytest_runtest_setup(self):
-        """Forget the calls of other tests."""
+    def pytest_runtest_setup(self, item):
+        """Forget the calls of other tests, but not that their function takes too long."""
         answers.calls.clear()
+        self._answer._stopped = self._timed_out.get(self._function_of(item.name))
 
     def pytest_collectreport(self, report):
         """A test file that cannot be read is no student's fault."""
@@ -142,6 +145,8 @@ class Recorder:
             raise error
         if isinstance(error, verdicts.Fault):
             self.fault = str(error)
+        if isinstance(error, verdicts.TimedOut):
+            self._timed_out[self._function_of(item.name)] = error
         if isinstance(error, verdicts.Failure):
             frames = tuple(getattr(error, "frames", ()))
             self.found[item.name] = (error.kind, message(error), frames)

@@ -58,7 +58,11 @@ class Student:
             return "unreadable", f"{self.name}.py cannot be read: {error.strerror}"
         if len(source) > MAX_SOURCE:
             return "unreadable", f"{self.name}.py has more than {MAX_SOURCE:,} bytes"
-        return self._guarded(self._run, path, source)
+        reply = self._guarded(self._run, path, source)
+        if reply[0] != "value":
+            # Half a module, or one that caught the refusal, is not to be called later.
+            self.module = None
+        return reply
 
     def call(self, function, arguments, keywords):
         """Call a function of the file with plain arguments; the reply is plain too."""
