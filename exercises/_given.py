@@ -21,18 +21,16 @@ def formula(text):
     return eval(text, {"np": np})
 
 
-def tiring_formula(text):
-    """Return the same for a function with a tuple of outputs, but only the first run is right.
-
-    In run number k every output is k times what it should be.
-    """
+def formula_for_one_run(text):
+    """Return the same, but it refuses to run a second time."""
     f, runs = formula(text), itertools.count(1)
 
-    def tiring(*xs):
-        run = next(runs)
-        return tuple(run * y for y in f(*xs))
+    def run_once(*xs):
+        if next(runs) > 1:
+            raise Refused("f may run only once, and here it runs again: one run brings everything")
+        return f(*xs)
 
-    return tiring
+    return run_once
 
 
 def square_root(steps):
@@ -62,24 +60,53 @@ def repeated(text, times):
 # Exercise 06: Jacobians and Hessians that are known only by what they do to a vector.
 
 
-def linear_map(matrix, most=None):
-    """Return u ↦ matrix u, (n,) -> (m,), which may be called ``most`` times (None: any number)."""
-    return _at_most(most, lambda u: matrix @ u)
+def jvp(jacobian, most=None):
+    """Return u ↦ J u, (n,) -> (m,), which may be called ``most`` times (None: any number)."""
+    return _at_most(most, lambda u: jacobian @ u, _of_a_mode("jvp", "vjp", jacobian, most))
 
 
-def hessian_product(hessian, most=None):
+def vjp(jacobian, most=None):
+    """Return v ↦ Jᵀ v, (m,) -> (n,), which may be called ``most`` times (None: any number)."""
+    return _at_most(most, lambda v: jacobian.T @ v, _of_a_mode("vjp", "jvp", jacobian, most))
+
+
+def _of_a_mode(name, other, jacobian, most):
+    m, n = jacobian.shape
+    inputs, outputs = _count(n, "input"), _count(m, "output")
+    if most == 0:
+        return f"{name} was called, but with {inputs} and {outputs} {other} needs fewer calls"
+    return f"{name} was called more than {'once' if most == 1 else f'{most} times'}"
+
+
+def _count(number, what):
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def hessian_product(hessian):
     """Return v ↦ H v for v of any shape with n entries, in its shape; H is (n, n)."""
-    return _at_most(most, lambda v: (hessian @ np.reshape(v, -1)).reshape(np.shape(v)))
+    return lambda v: (hessian @ np.reshape(v, -1)).reshape(np.shape(v))
 
 
-def _at_most(most, f):
+def product_for_rounds(hessian, rounds):
+    """Return the same, but it may be called once a round."""
+    words = f"product was called more than {rounds} times: one product a round is enough"
+    return _at_most(rounds, hessian_product(hessian), words)
+
+
+def product_for_turns(hessian, turns):
+    """Return the same, but it may be called once a turn, and once more because of rounding."""
+    words = f"product was called {turns + 2} times: {turns} different curvatures take {turns} turns"
+    return _at_most(turns + 1, hessian_product(hessian), f"{words}, of one product each")
+
+
+def _at_most(most, f, words):
     called = 0
 
     def counted(x):
         nonlocal called
         called += 1
         if most is not None and called > most:
-            raise Refused(f"one call too many (allowed here: {most})")
+            raise Refused(words)
         return f(x)
 
     return counted
@@ -107,7 +134,8 @@ def polynomial_gradient(factors, powers, most=None):
                     slopes[i] = slopes[i] + _monomial(factor * exponent, w, lowered)
         return slopes
 
-    return _at_most(most, gradient)
+    words = "gradient was called more than once: one call with dual numbers gives the whole product"
+    return _at_most(most, gradient, words)
 
 
 def _monomial(factor, w, exponents):
@@ -126,12 +154,12 @@ def table_of_pairs(room):
     w is (V, V); x and y are integers (B, L); a target y of -100 does not count. A token's loss is
     the squared distance from the row w[x] to the row that has 1 at y and 0 elsewhere, so the best
     row holds the share of each y after x. Loss and gradient are means over the tokens that count,
-    NaN where there are none. More than ``room`` tokens at once do not fit.
+    NaN where there are none. More than ``room`` tokens at once do not fit and are refused.
     """
 
     def loss_and_gradient(w, x, y):
         if x.size > room:
-            raise MemoryError(f"room for {room} tokens at once, given {x.size}: one piece a call")
+            raise Refused(f"there is room for {room} tokens, not for {x.size}: one piece a call")
         x, y = x[y != -100], y[y != -100]
         if not x.size:
             return np.nan, np.full_like(w, np.nan)

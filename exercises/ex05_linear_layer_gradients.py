@@ -45,7 +45,8 @@ def input_gradient(dY, W):
 def bias_gradient(dY):
     """Return db, the gradient of the loss with respect to the bias.
 
-    Forward, broadcasting copies the bias to every place of the batch.
+    Forward, broadcasting copies the bias to every place of the batch. (A string like "...j->j" does
+    not help: np.einsum can carry ``...`` along, but it cannot sum over it.)
 
     Arguments:
         dY: gradient of the loss with respect to Y, shape (..., D2).
@@ -59,7 +60,7 @@ def bias_gradient(dY):
 def weight_gradient(X, dY):
     """Return dW, the gradient of the loss with respect to the weights.
 
-    All places of the batch share the same weights.
+    All places of the batch share the same weights. (Again: np.einsum cannot sum over ``...``.)
 
     Arguments:
         X: inputs, shape (..., D1).

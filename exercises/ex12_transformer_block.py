@@ -1,11 +1,14 @@
 """Exercise 12: the transformer block, first as drawn, then with its four repairs.
 
-Notebook 12 (``notebooks/12_transformer_block.ipynb``) builds the block with the library. Here you
-write it yourself, from arrays and matrix products alone, and end with the block of a GPT.
+Notebook: 12_transformer_block.ipynb.
+
+The notebook builds the block with the library. Here you write it yourself, from arrays and matrix
+products alone, and end with the block of a GPT.
 
 Letters: B texts in a batch, L tokens in each, D the width, n_h heads, H = D / n_h the width of one
 head; ``...`` stands for any number of batch axes, also for none. Weights multiply from the right:
-a row goes in, a row comes out.
+a row goes in, a row comes out. What the notebook's own block calls W["Q"], W["up"] and W["gain 1"]
+is W["W_Q"], W["W_1"] and W["gamma_1"] here; and its ``attention`` takes x, yours q, k and v.
 """
 
 import math
@@ -23,6 +26,8 @@ def softmax(scores):
         scores: (..., L) floats; a row is what lies along the last axis. At least one score of each
             row is finite, none is +∞ or NaN.
     Returns: (..., L), the weights, in the dtype of the scores.
+
+    ``np.logaddexp`` and ``np.logaddexp2`` would deal with the size; they are switched off here.
 
     >>> softmax(np.array([0.0, math.log(3)]))
     array([0.25, 0.75])
@@ -109,6 +114,9 @@ def block(x, W, n_h, residual=False, norm=False, positions=False, mask=False):
         positions    before everything else, row i of W["P"] is added to row i of each text
         mask         row i attends to rows up to i only
 
+    In here ``norm`` and ``mask`` are True or False: call your own norm something else, such as
+    layer_norm, and the mask that you make, m.
+
     Arguments:
         x: (..., L, D).
         W: a dict of arrays: "W_Q", "W_K", "W_V", "W_O" (D, D); "W_1" (D, 4D), "W_2" (4D, D);
@@ -118,5 +126,4 @@ def block(x, W, n_h, residual=False, norm=False, positions=False, mask=False):
         residual, norm, positions, mask: bool.
     Returns: (..., L, D).
     """
-
     raise NotImplementedError("ex12_transformer_block: block")

@@ -1,8 +1,15 @@
 """Tests of exercise 01: broadcasting and einsum."""
 
+import math
+
 import numpy as np
 
 from minigrad.course.testing import expect
+
+
+def whole(rng, *shape):
+    """The numbers 1, 2, 3, ... as floats in random places, so that sums can be checked by hand."""
+    return 1.0 + rng.permutation(math.prod(shape)).reshape(shape)
 
 
 def by_index(terms, output, *operands):
@@ -37,6 +44,11 @@ def test_a_missing_axis_and_an_axis_of_size_1_are_repeated(answer):
     expect(answer.broadcast_shape((1, 6), (2, 1)), (2, 6), mistakes={mistake: (1, 6)})
     expect(answer.broadcast_shape((3, 4), ()), (3, 4))
     expect(answer.broadcast_shape((1, 1), (1,)), (1, 1))
+    million = 10**6  # no memory holds an array of the common shape
+    expect(
+        answer.broadcast_shape((million, 1, 1), (million, 1), (million,)),
+        (million, million, million),
+    )
 
 
 def test_shapes_are_aligned_at_the_right(answer):
@@ -46,13 +58,13 @@ def test_shapes_are_aligned_at_the_right(answer):
         -1,
         mistakes={left: (3, 4), "the axis is counted from the left": 1},
     )
+    expect(answer.broadcast_shape((3, 4), (3,)), -1)
     expect(answer.broadcast_shape((5, 1, 3), (4, 3)), (5, 4, 3), mistakes={left: -2})
     expect(answer.broadcast_shape((2, 3), (7, 1, 2, 3)), (7, 1, 2, 3), mistakes={left: -3})
 
 
 def test_a_misfit_is_named_by_its_axis_counted_from_the_right(answer):
     left = "the axis is counted from the left"
-    expect(answer.broadcast_shape((3, 4), (3,)), -1, mistakes={left: 1})
     expect(answer.broadcast_shape((5, 4), (2, 3, 4)), -2, mistakes={left: 1})
     expect(
         answer.broadcast_shape((2, 6, 3, 4), (5, 6, 1, 1)),
@@ -76,6 +88,16 @@ def test_an_axis_of_size_0_is_a_size_like_any_other(answer):
 def test_any_number_of_shapes_broadcast_together(answer, rng):
     first_two = "only the first two shapes count"
     expect(answer.broadcast_shape((1,), (1, 1), (5, 1)), (5, 1), mistakes={first_two: (1, 1)})
+    expect(answer.broadcast_shape((2, 1), (6,), ()), (2, 6))
+    expect(
+        answer.broadcast_shape((2, 3), (4, 3), (2, 5)),
+        -1,
+        mistakes={
+            "shapes are compared two at a time, and an earlier pair hides a misfit further right": (
+                -2
+            )
+        },
+    )
     expect(
         answer.broadcast_shape((2, 1), (1, 3), (2, 4)),
         -1,
@@ -101,6 +123,11 @@ def test_an_arrow_separates_operands_and_output(answer):
         mistakes={kept: ([" ik", " kj "], " ij")},
     )
     expect(answer.parse("a, b"), (["a", "b"], "ab"), mistakes={kept: (["a", " b"], " ab")})
+    expect(
+        answer.parse("i k,k j->i j"),
+        (["ik", "kj"], "ij"),
+        mistakes={"spaces are removed at the ends only": (["i k", "k j"], "i j")},
+    )
 
 
 def test_the_output_may_be_empty_and_an_operand_too(answer):
@@ -184,7 +211,13 @@ def test_dots_may_stand_for_no_axis(answer):
     expect(
         answer.name_hidden_axes(["...ij", "...j"], "...i", [2, 1]),
         (["ij", "j"], "i"),
-        mistakes={"dots that hide nothing still get a name": (["0ij", "0j"], "0i")},
+        mistakes={
+            "dots that hide nothing still get a name": (["0ij", "0j"], "0i"),
+            "dots that hide nothing get all digits: text[-0:] is the whole text": (
+                ["9876543210ij", "9876543210j"],
+                "9876543210i",
+            ),
+        },
     )
     expect(answer.name_hidden_axes(["...i", "i..."], "...", [1, 3]), (["i", "i10"], "10"))
     expect(answer.name_hidden_axes(["ik", "kj"], "ij", [2, 2]), (["ik", "kj"], "ij"))
@@ -216,6 +249,11 @@ def test_a_letter_with_two_sizes_is_returned(answer):
     )
     expect(answer.clashing_letter(["aba", "b"], [(2, 3, 2), (3,)]), None)
     expect(answer.clashing_letter(["aba", "b"], [(3, 2, 2), (2,)]), "a")
+    expect(
+        answer.clashing_letter(["ij", "kj"], [(2, 0), (4, 3)]),
+        "j",
+        mistakes={"a size of 0 is taken for a size that is not known yet": None},
+    )
 
 
 def test_a_letter_of_size_1_does_not_broadcast(answer):
@@ -237,6 +275,11 @@ def test_a_hidden_axis_of_size_1_fits_any_other(answer):
         "0",
         mistakes={"a size of 1 hides that the other sizes clash": None},
     )
+    expect(
+        answer.clashing_letter(["0", "0", "0"], [(5,), (1,), (4,)]),
+        "0",
+        mistakes={"a later size of 1 overwrites the size that was known": None},
+    )
 
 
 def test_the_axes_come_in_the_order_of_the_letters(answer, rng):
@@ -249,14 +292,14 @@ def test_the_axes_come_in_the_order_of_the_letters(answer, rng):
             "the numbers are reshaped where axes should change places": x.reshape(3, 2),
         },
     )
-    x = rng.normal(size=(2, 3, 5))
+    x = whole(rng, 2, 3, 4)
     expect(
         answer.align(x, "abc", "cab"),
         np.moveaxis(x, 2, 0),
         mistakes={
             "the axes are permuted the wrong way round": np.moveaxis(x, 0, 2),
             "the axes keep their order in x": x,
-            "the numbers are reshaped where axes should change places": x.reshape(5, 2, 3),
+            "the numbers are reshaped where axes should change places": x.reshape(4, 2, 3),
         },
     )
 
@@ -268,7 +311,7 @@ def test_a_missing_letter_becomes_an_axis_of_size_1(answer, rng):
         np.array([[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]),
         mistakes={"the letters that x lacks get no axis": x},
     )
-    x = rng.normal(size=(4, 3))
+    x = whole(rng, 4, 3)
     expect(
         answer.align(x, "ld", "bdlh"),
         x.T[None, :, :, None],
@@ -291,7 +334,9 @@ def test_a_repeated_letter_becomes_the_diagonal(answer, rng):
             "the diagonal is not taken": S,
         },
     )
-    x = rng.normal(size=(3, 2, 3))
+    S = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+    expect(answer.align(S, "ii", "ai"), np.array([[1.0, 5.0, 9.0]]))
+    x = whole(rng, 3, 2, 3)
     diagonal = np.array([x[0, :, 0], x[1, :, 1], x[2, :, 2]])  # (i, j)
     expect(
         answer.align(x, "iji", "kji"),
@@ -301,14 +346,14 @@ def test_a_repeated_letter_becomes_the_diagonal(answer, rng):
             "the letters that x lacks get no axis": diagonal.T,
         },
     )
-    x = rng.normal(size=(2, 2, 2))
+    x = whole(rng, 2, 2, 2)
     expect(answer.align(x, "aaa", "ab"), np.array([[x[0, 0, 0]], [x[1, 1, 1]]]))
 
 
 def test_align_agrees_with_loops_and_keeps_the_dtype(answer, rng):
     size = dict(zip("abcd", rng.permutation([2, 3, 4, 1]).tolist()))
     for term, letters in [("bad", "dcba"), ("cbcb", "bcd"), ("dac", "acd"), ("abba", "cba")]:
-        x = rng.normal(size=[size[c] for c in term])
+        x = whole(rng, *(size[c] for c in term))
         expect(answer.align(x, term, letters), aligned_by_index(x, term, letters))
     x = np.arange(6, dtype=np.int64).reshape(2, 3)
     expect(
@@ -328,7 +373,7 @@ def test_a_matrix_product_is_an_einsum(answer, rng):
         np.array([[7.0, 5.0], [16.0, 11.0]]),
         mistakes={"the output's axes are in the wrong order": np.array([[7.0, 16.0], [5.0, 11.0]])},
     )
-    A, B = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+    A, B = whole(rng, 3, 4), whole(rng, 4, 2)
     expect(
         answer.einsum("ik,kj->ji", A, B),
         (A @ B).T,
@@ -337,7 +382,7 @@ def test_a_matrix_product_is_an_einsum(answer, rng):
 
 
 def test_letters_that_the_output_lacks_are_summed(answer, rng):
-    x, u, v = rng.normal(size=(2, 3, 4)), rng.normal(size=4), rng.normal(size=4)
+    x, u, v = whole(rng, 2, 3, 4), whole(rng, 4), whole(rng, 4)
     expect(
         answer.einsum("abc->ca", x),
         x.sum(axis=1).T,
@@ -352,7 +397,7 @@ def test_letters_that_the_output_lacks_are_summed(answer, rng):
 
 
 def test_repeated_letters_walk_the_diagonal(answer, rng):
-    S, x = rng.normal(size=(3, 3)), rng.normal(size=(2, 2, 4))
+    S, x = whole(rng, 3, 3), whole(rng, 2, 2, 4)
     expect(
         answer.einsum("ii->i", S),
         np.array([S[0, 0], S[1, 1], S[2, 2]]),
@@ -367,7 +412,7 @@ def test_repeated_letters_walk_the_diagonal(answer, rng):
 
 
 def test_any_number_of_operands_are_multiplied(answer, rng):
-    u, v, S = rng.normal(size=3), rng.normal(size=4), rng.normal(size=(3, 4))
+    u, v, S = whole(rng, 3), whole(rng, 4), whole(rng, 3, 4)
     first_two = "only the first two operands are multiplied"
     form = sum(u[i] * S[i, j] * v[j] for i in range(3) for j in range(4))
     expect(
@@ -375,13 +420,13 @@ def test_any_number_of_operands_are_multiplied(answer, rng):
         float(form),
         mistakes={first_two: lambda: float(u @ S.sum(axis=1))},
     )
-    Q, K, V = rng.normal(size=(5, 2)), rng.normal(size=(4, 2)), rng.normal(size=(4, 3))
+    Q, K, V = whole(rng, 5, 2), whole(rng, 4, 2), whole(rng, 4, 3)
     expect(
         answer.einsum("le,me,md->ld", Q, K, V),
         by_index(["le", "me", "md"], "ld", Q, K, V),
         mistakes={first_two: lambda: (Q @ K.T).sum(axis=1, keepdims=True) * np.ones((1, 3))},
     )
-    w = rng.normal(size=2)
+    w = whole(rng, 2)
     expect(
         answer.einsum("le,me,md,e,l->dm", Q, K, V, w, u[[0, 1, 2, 0, 1]]),
         by_index(["le", "me", "md", "e", "l"], "dm", Q, K, V, w, u[[0, 1, 2, 0, 1]]),
@@ -392,13 +437,13 @@ def test_any_number_of_operands_are_multiplied(answer, rng):
         present = sorted(set("".join(terms)))
         output = "".join(rng.permutation(present)[: rng.integers(0, len(present) + 1)])
         subscripts = f"{','.join(terms)}->{output}"
-        operands = [rng.normal(size=[size[c] for c in term]) for term in terms]
+        operands = [whole(rng, *(size[c] for c in term)) for term in terms]
         want = np.einsum(subscripts, *operands)
         expect(answer.einsum(subscripts, *operands), want if output else float(want))
 
 
 def test_a_string_without_an_arrow_is_understood(answer, rng):
-    A, B = rng.normal(size=(2, 3)), rng.normal(size=(3, 4))
+    A, B = whole(rng, 2, 3), whole(rng, 3, 4)
     expect(answer.einsum("ba,ac", A, B), A @ B)
     expect(
         answer.einsum("ca,ab", A, B),
@@ -408,33 +453,33 @@ def test_a_string_without_an_arrow_is_understood(answer, rng):
 
 
 def test_dots_stand_for_any_number_of_batch_axes(answer, rng):
-    W = rng.normal(size=(3, 5))
+    W = whole(rng, 3, 5)
     for batch in [(), (4,), (2, 7)]:
-        X = rng.normal(size=(*batch, 3))
+        X = whole(rng, *batch, 3)
         expect(answer.einsum("...i,io->...o", X, W), np.einsum("...i,io->...o", X, W))
         expect(answer.einsum("io,...i", W, X), np.einsum("io,...i", W, X))
-    X = rng.normal(size=(2, 4, 6, 3))
+    X = whole(rng, 2, 4, 6, 3)
     expect(answer.einsum("b...d->d...b", X), np.transpose(X, (3, 1, 2, 0)))
 
 
 def test_hidden_axes_broadcast_from_the_right(answer, rng):
-    Q, K = rng.normal(size=(2, 3, 5, 4)), rng.normal(size=(3, 6, 4))
+    Q, K = whole(rng, 2, 3, 5, 4), whole(rng, 3, 6, 4)
     expect(answer.einsum("...le,...me->...lm", Q, K), Q @ np.swapaxes(K, -1, -2))
-    Q, K = rng.normal(size=(2, 1, 5, 4)), rng.normal(size=(3, 6, 4))
+    Q, K = whole(rng, 2, 1, 5, 4), whole(rng, 3, 6, 4)
     expect(
         answer.einsum("...le,...me->...lm", Q, K),
         np.einsum("...le,...me->...lm", Q, K),
         mistakes={"a hidden axis of size 1 is not repeated": "0"},
     )
-    u, x = rng.normal(size=3), rng.normal(size=(2, 3))
+    u, x = whole(rng, 3), whole(rng, 2, 3)
     expect(answer.einsum("...,b...->...b", u, x), (u * x).T)
 
 
 def test_a_clash_is_answered_with_the_letter(answer, rng):
-    A, B = rng.normal(size=(2, 3)), rng.normal(size=(3, 4))
+    A, B = whole(rng, 2, 3), whole(rng, 3, 4)
     expect(answer.einsum("ik,jk->ij", A, B), "k")
     expect(answer.einsum("ii->i", A), "i")
-    column = rng.normal(size=(2, 1))
+    column = whole(rng, 2, 1)
     expect(
         answer.einsum("ij,jk->ik", column, B),
         "j",
@@ -444,11 +489,11 @@ def test_a_clash_is_answered_with_the_letter(answer, rng):
             )
         },
     )
-    expect(answer.einsum("...i,...i->...", A, rng.normal(size=(4, 3))), "0")
+    expect(answer.einsum("...i,...i->...", A, whole(rng, 4, 3)), "0")
     expect(answer.einsum("ik,kj->ij", A, B), A @ B)
 
 
-def test_the_result_has_the_dtype_of_the_product(answer):
+def test_single_precision_and_whole_numbers_are_kept(answer):
     A = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     B = np.array([[1, 0], [0, 1], [2, 1]], np.float32)
     C = np.array([[7, 5], [16, 11]])
@@ -463,3 +508,9 @@ def test_the_result_has_the_dtype_of_the_product(answer):
         C.astype(np.int64),
         mistakes={floats: C.astype(np.float64)},
     )
+
+
+def test_millions_of_products_take_no_loop_over_the_numbers(answer, rng):
+    A = rng.integers(0, 3, (500, 1000)).astype(np.float32)
+    B = rng.integers(0, 3, (1000, 8)).astype(np.float32)
+    expect(answer.einsum("ik,kj->ij", A, B), A @ B)

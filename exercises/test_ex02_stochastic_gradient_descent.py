@@ -74,6 +74,9 @@ def test_the_gradient_is_averaged_over_the_samples(answer):
             "the factor 2 of the square's derivative is missing": np.array([0.5, -1.0]),
             "the sign is wrong: the miss is the model's answer minus y": np.array([-1.0, 2.0]),
             "it is averaged over the weights too, or instead": np.array([2.0, -4.0]),
+            "(N, 1) met (N,), so that every answer of the model is compared with every y": (
+                2 / 4 * X.T @ ((X @ w)[:, None] - y)
+            ),
         },
     )
 
@@ -125,6 +128,11 @@ def test_the_step_follows_the_new_velocity(answer):
                 np.array([-0.85, 2.1]),
                 np.array([1.85, -0.1]),
             ),
+            "the velocity points downhill already: -lr g was added to it, and it to w": (
+                np.array([2.75, 2.1]),
+                np.array([1.75, 0.1]),
+            ),
+            "this is Nesterov's step, which looks one step ahead": (np.array([0.743, 2.19]), new),
             "the velocity is returned first": (new, np.array([0.77, 2.1])),
             "the old velocity is returned": (np.array([0.77, 2.1]), v),
         },
@@ -174,6 +182,13 @@ def test_the_first_step_of_adam_has_length_lr_in_every_weight(answer):
                 g,
                 g**2,
             ),
+            "1 - beta^(t + 1) is divided by, but t is 1 in the first step already": (
+                w - 0.1 * (m / (1 - 0.9**2)) / np.sqrt(v / (1 - 0.999**2)),
+                m,
+                v,
+            ),
+            "eps is 1e-8 whatever is asked for": (w - 0.1 * g / (np.abs(g) + 1e-8), m, v),
+            "m and v are returned in the wrong order": (np.array([0.9, 2.1, 2.9]), v, m),
             "the root of v is missing": (w - 0.1 / g, m, v),
             "the step goes uphill": (np.array([1.1, 1.9, 3.1]), m, v),
         },
@@ -227,6 +242,11 @@ def test_eps_is_added_after_the_root(answer, rng):
                 new_v,
             ),
             "eps is left out": (w - 0.1 * m_hat / np.sqrt(v_hat), new_m, new_v),
+            "eps is 1e-8 whatever is asked for": (
+                w - 0.1 * m_hat / (np.sqrt(v_hat) + 1e-8),
+                new_m,
+                new_v,
+            ),
         },
     )
 
@@ -312,6 +332,15 @@ def test_adamw_uses_the_options_that_it_is_given(answer, rng):
 
 
 def test_warm_up_rises_evenly_to_lr(answer):
+    for k in range(2):
+        expect(
+            answer.cosine(k, 1.0, steps=6, warmup=2, final=0.2),
+            (k + 1) / 2,
+            mistakes={
+                "warm-up starts from final, but it starts from 0": 0.2 + 0.4 * (k + 1),
+                "warm-up starts at 0, so that the first step is lost": k / 2,
+            },
+        )
     for k, right in enumerate([0.2, 0.4, 0.6, 0.8]):
         expect(
             answer.cosine(k, 0.8, steps=10, warmup=4),
@@ -349,6 +378,9 @@ def test_half_a_cosine_falls_from_the_end_of_warm_up(answer, rng):
                 "the cosine is stretched over all steps, warm-up included": (
                     lr / 2 * (1 + math.cos(math.pi * j / steps))
                 ),
+                "the end is reached one step early: it is k = steps, not steps - 1": (
+                    lr / 2 * (1 + math.cos(math.pi * j / 5))
+                ),
                 "a straight line falls here, not a cosine": lr * (1 - j / 6),
                 "a quarter of the cosine is used, not half": lr * math.cos(math.pi / 2 * j / 6),
                 "a whole cosine is used, not half": lr / 2 * (1 + math.cos(2 * math.pi * j / 6)),
@@ -363,28 +395,34 @@ def test_without_warm_up_the_first_step_has_lr(answer):
 
 
 def test_the_schedule_ends_at_final_and_stays_there(answer):
-    options = dict(steps=5, warmup=1, final=0.2)
-    for k, right in [(0, 1.0), (2, 0.2 + 0.8 * (2 + math.sqrt(2)) / 4), (3, 0.6), (5, 0.2)]:
-        share = (1 + math.cos(math.pi * (k - 1) / 4)) / 2
+    options = dict(steps=8, warmup=2, final=0.4)
+    for k, share in [(6, 1 / 4), (4, 3 / 4), (5, 1 / 2), (8, 0)]:  # at 6 all mistakes differ
+        early = (1 + math.cos(math.pi * min((k - 2) / 5, 1))) / 2
         expect(
             answer.cosine(k, 1.0, **options),
-            right,
+            0.4 + 0.6 * share,
             mistakes={
                 "final is ignored": share,
-                "final is added to the whole schedule, which then begins above lr": 0.2 + share,
-                "the schedule is cut off at final, not drawn between lr and final": max(share, 0.2),
-            },
-        )
-    for k in (6, 9, 50):
-        expect(
-            answer.cosine(k, 1.0, **options),
-            0.2,
-            mistakes={
-                "the cosine rises again after its end": (
-                    0.2 + 0.4 * (1 + math.cos(math.pi * (k - 1) / 4))
+                "final is added to the whole schedule, which then begins above lr": 0.4 + share,
+                "the schedule is cut off at final, not drawn between lr and final": max(share, 0.4),
+                "the end is reached one step early: it is k = steps, not steps - 1": (
+                    0.4 + 0.6 * early
                 ),
             },
         )
+    for k in (9, 11, 50):
+        expect(
+            answer.cosine(k, 1.0, **options),
+            0.4,
+            mistakes={
+                "the cosine rises again after its end": (
+                    0.4 + 0.3 * (1 + math.cos(math.pi * (k - 2) / 6))
+                ),
+            },
+        )
+    bend = 0.4 * math.sqrt(1 / 2)
+    for k, right in enumerate([0.5, 1.0, 1.0, 0.6 + bend, 0.6, 0.6 - bend, 0.2, 0.2]):
+        expect(answer.cosine(k, 1.0, steps=6, warmup=2, final=0.2), right)
 
 
 def test_one_step_of_training_is_one_step_of_adamw(answer, rng):
@@ -398,6 +436,10 @@ def test_one_step_of_training_is_one_step_of_adamw(answer, rng):
             "the path lacks the weights at the start": np.array([end]),
             "only the last weights are returned, not the path": end,
             "there is no decay": np.array([w, end + 0.1 * w]),
+            "decay is not passed on, or by position, so that it arrives as beta1": (
+                np.array([w, end + 0.098 * w])
+            ),
+            "Adam's t is counted from 0, but it is 1 for the first step": np.array([w, np.nan * w]),
         },
     )
 
@@ -416,6 +458,9 @@ def test_the_rest_of_a_pass_is_a_smaller_batch(answer, rng):
             "the smaller batch is filled up with samples from the beginning": (
                 lambda: trained(w, X, y, [*batches[:2], order[[6, 0, 1]]], half_cosine(0.2, 3))
             ),
+            "the schedule has 2 steps, but there are 3 batches: the last is a smaller one": (
+                lambda: trained(w, X, y, batches, [*half_cosine(0.2, 2), 0.0])
+            ),
             "the samples are read as they lie, not in the order given": (
                 lambda: trained(w, X, y, [range(3), range(3, 6), range(6, 7)], half_cosine(0.2, 3))
             ),
@@ -432,6 +477,8 @@ def test_means_and_schedule_go_on_from_pass_to_pass(answer, rng):
     orders = np.array([rng.permutation(5) for _ in range(3)])
     batches = [order[i : i + 2] for order in orders for i in (0, 2, 4)]  # 9 of them
     rates = half_cosine(0.4, 9)
+    joined = [orders.ravel()[i : i + 2] for i in range(0, 15, 2)]
+    too_few = "steps, but there are 9 batches: each pass ends with a smaller one"
     expect(
         answer.train(w, X, y, orders, batch_size=2, lr=0.4, decay=0.0),
         trained(w, X, y, batches, rates, decay=0.0),
@@ -444,6 +491,15 @@ def test_means_and_schedule_go_on_from_pass_to_pass(answer, rng):
             ),
             "means and schedule start anew in each pass": (
                 lambda: trained(w, X, y, batches, half_cosine(0.4, 3) * 3, 0.0, (3, 6))
+            ),
+            f"the schedule has 8 {too_few}": (
+                lambda: trained(w, X, y, batches, [*half_cosine(0.4, 8), 0.0], 0.0)
+            ),
+            f"the schedule has 7 {too_few}": (
+                lambda: trained(w, X, y, batches, [*half_cosine(0.4, 7), 0.0, 0.0], 0.0)
+            ),
+            "batches go on from one pass into the next": (
+                lambda: trained(w, X, y, joined, half_cosine(0.4, 8), 0.0)
             ),
             "the first order is used in every pass": (
                 lambda: trained(w, X, y, batches[:3] * 3, rates, 0.0)

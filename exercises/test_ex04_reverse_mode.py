@@ -5,6 +5,7 @@ graph) and the complex step, f'(x) = Im f(x + ih) / h, which loses no digits.
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from minigrad.course.testing import expect, fail, given
 
 TINY = 1e-30  # the complex step: its square vanishes beside 1
 LOOSE = 1e-8  # the tolerance where terms of both signs may cancel
+EVERY_PATH = "the walk passes every path, but each node must hand on its shares once"
 OVERWRITTEN = "a later share overwrites an earlier one, but shares must add up"
 BROADCAST_BACK = "a share is handed on in the shape that broadcasting made, not in the parent's"
 
@@ -164,22 +166,29 @@ def test_the_shares_of_products_and_quotients(answer, rng):
 
 def test_one_parent_receives_one_share(answer, rng):
     expect(
-        answer.shares("sin", 4.0, math.pi / 3),
-        (2.0,),
+        answer.shares("sin", 4.0, math.pi),
+        (-4.0,),
         mistakes={
-            "a share alone is no tuple of one share": 2.0,
-            "the share of the sine is not multiplied by g": (0.5,),
+            "a share alone is no tuple of one share": -4.0,
+            "the share of the sine is not multiplied by g": (-1.0,),
         },
     )
     expect(
-        answer.shares("exp", 4.0, math.log(3.0)),
-        (12.0,),
-        mistakes={"a share alone is no tuple of one share": 12.0},
+        answer.shares("exp", 4.0, 1.0),
+        (4.0 * math.e,),
+        mistakes={"a share alone is no tuple of one share": 4.0 * math.e},
     )
     g, x = numbers(rng), numbers(rng)
     expect(answer.shares("sin", g, x), (g * math.cos(x),))
     expect(answer.shares("exp", g, x), (g * math.exp(x),))
-    expect(answer.shares("input", g), ())
+    expect(
+        answer.shares("input", g),
+        (),
+        mistakes={
+            "an input has no parents: its shares are the empty tuple (), not None": None,
+            "an input has no parents, so nobody receives g": (g,),
+        },
+    )
 
 
 def test_every_element_of_a_sum_receives_g(answer, rng):
@@ -350,6 +359,9 @@ def test_the_shares_of_several_children_add_up(answer):
             "only the first share is kept, but shares must add up": dict(
                 L=1.0, total=2.0, a=5.0, b=2.0
             ),
+            "the walk begins at the inputs: it must begin at the output": dict(
+                L=1.0, total=2.0, a=5.0, b=0.0
+            ),
             "the inputs only, but all nodes are asked for": {"a": 7.0, "b": 2.0},
             "the output itself is missing; its derivative is 1": {"total": 2.0, "a": 7.0, "b": 2.0},
         },
@@ -480,6 +492,27 @@ def test_a_share_is_not_added_into_an_array_that_others_hold(answer, rng):
 
 
 def test_the_walk_passes_each_node_once_and_not_each_path(answer, rng):
+    # Node 0 receives huge, 4,096 and −huge, the last one by the longest way. Path by path the
+    # 4,096 arrive as so many ones, each of them lost beside huge; node by node nothing is lost.
+    huge, sums = 2.0**60, [0, *(f"sum {k}" for k in range(1, 14))]
+    graph = {
+        **doublings(12),
+        **{each: ("sum", (before,)) for before, each in pairwise(sums)},
+        "huge": ("input", ()),
+        "up": ("multiply", (0, "huge")),
+        "down": ("multiply", ("huge", "sum 13")),
+        "more": ("add", ("up", 12)),
+        "L": ("subtract", ("more", "down")),
+    }
+    values = {**dict.fromkeys(sums, 1.0), **{k: 2.0**k for k in range(13)}, "huge": huge}
+    values |= {"up": huge, "down": huge, "more": huge + 2**12, "L": 2.0**12}
+    want = {**dict.fromkeys(sums, -huge), **{k: 2.0 ** (12 - k) for k in range(13)}, "huge": 0.0}
+    want |= {"up": 1.0, "down": -1.0, "more": 1.0, "L": 1.0}
+    expect(
+        answer.backward(shuffled(graph, rng), values, "L"),
+        want,
+        mistakes={EVERY_PATH: {**want, 0: 0.0}},
+    )
     x = numbers(rng)
     values = {k: 2.0**k * x for k in range(61)}
     want = {k: 2.0 ** (60 - k) for k in range(61)}
@@ -496,7 +529,11 @@ def test_the_gradient_of_a_formula_by_hand(answer):
             ),
         },
     )
-    expect(answer.gradient(given("formula", "lambda x: 3 * x * x - x / 2"), (5.0,)), (29.5,))
+    expect(
+        answer.gradient(given("formula", "lambda x: 3 * x * x - x / 2"), (5.0,)),
+        (29.5,),
+        mistakes={"the constants of the program have an entry too": (29.5, 25.0, 1.25)},
+    )
 
 
 def test_an_input_that_is_not_used_gets_zero(answer):

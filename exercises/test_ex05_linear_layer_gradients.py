@@ -4,6 +4,8 @@ The references never use a product of matrices: they go index by index, or they 
 at a time. The loss is ⟨dY, Y⟩, so that its gradient with respect to Y is dY.
 """
 
+from itertools import permutations
+
 import numpy as np
 
 from minigrad.course.testing import expect
@@ -194,6 +196,17 @@ def test_the_weight_gradient_keeps_float32(answer, rng):
     expect(answer.weight_gradient(X, dY), np.einsum("bli,blj->ij", X, dY))
 
 
+def other_orders(dX, dW, db):
+    """Return the right gradients of a layer in all wrong orders, as mistakes."""
+    _, *others = permutations({"dX": dX, "dW": dW, "db": db}.items())
+    return {
+        f"the order is (dX, dW, db), and this is ({', '.join(name for name, _ in other)})": tuple(
+            gradient for _, gradient in other
+        )
+        for other in others
+    }
+
+
 def test_the_backward_pass_of_one_input_by_hand(answer):
     X, W, dY = np.array([2.0, 3.0]), np.array([[1.0, 0.0], [5.0, 4.0]]), np.array([10.0, 1.0])
     dX, dW, db = np.array([10.0, 54.0]), np.array([[20.0, 2.0], [30.0, 3.0]]), dY
@@ -201,7 +214,7 @@ def test_the_backward_pass_of_one_input_by_hand(answer):
         answer.linear_backward(X, W, dY),
         (dX, dW, db),
         mistakes={
-            "dX and dW have changed places": (dW, dX, db),
+            **other_orders(dX, dW, db),
             "W stands where its transpose is due": (dY @ W, dW, db),
             "this is the transpose of the gradient of W": (dX, dW.T, db),
         },
@@ -223,7 +236,7 @@ def test_the_backward_pass_agrees_with_moving_one_number_at_a_time(answer, rng):
             answer.linear_backward(X, W, dY),
             (dX, dW, db),
             mistakes={
-                "dX and dW have changed places": (dW, dX, db),
+                **other_orders(dX, dW, db),
                 "the bias gradient is not summed over the batch axes": (dX, dW, dY),
                 "the gradients are averaged over the batch, not summed": (
                     dX,
@@ -287,8 +300,9 @@ def test_two_layers_by_hand(answer):
 
 def test_two_layers_agree_with_moving_one_number_at_a_time(answer, rng):
     # Whole numbers with biases between them: no input of the ReLU is nearer to its kink than a
-    # half, and no step of 1/16 can cross it. So the differences are exact.
-    for batch in BATCHES:
+    # half, and no step of 1/16 can cross it. So the differences are exact. The largest batch comes
+    # first: in a small one, two different mistakes may give the same numbers.
+    for batch in reversed(BATCHES):
         X, W1, W2, dY = (
             rng.choice([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0], size=s)
             for s in [(*batch, D1), (D1, D2), (D2, D3), (*batch, D3)]

@@ -1,5 +1,6 @@
 """Tests of exercise 12: the transformer block, first as drawn, then with its four repairs."""
 
+import itertools
 import math
 
 import numpy as np
@@ -36,14 +37,31 @@ def every_head(q, k, v, allowed=lambda i, j: True, divisor=None):
     return y
 
 
-def norm_of_a_row(row, gamma, root=True, epsilon=1e-5):
-    mean = sum(row) / len(row)
-    variance = sum((number - mean) ** 2 for number in row) / len(row)
-    size = math.sqrt(variance + epsilon) if root else variance + epsilon
+def norm_of_a_row(row, gamma, slip=None):
+    n, epsilon = len(row), 0.0 if slip == "no epsilon" else 1e-5
+    mean = 0.0 if slip == "mean kept" else sum(row) / n
+    variance = sum((number - mean) ** 2 for number in row) / (n - (slip == "n - 1"))
+    size = math.sqrt(variance + epsilon)
+    if slip == "variance":
+        size = variance + epsilon
+    elif slip == "epsilon outside":
+        size = math.sqrt(variance) + epsilon
     return np.array([(number - mean) / size * g for number, g in zip(row, gamma)])
 
 
-def attention_layer(h, W, n_h, allowed):
+def norm_of_a_table(table, gamma, slip=None):
+    """table (L, D), row by row."""
+    if slip == "along the tokens":
+        columns = zip(table.T, gamma)
+        return np.stack([norm_of_a_row(c, [g] * len(table)) for c, g in columns], axis=1)
+    if slip == "one mean for all":
+        numbers = norm_of_a_row(table.ravel(), np.ones(table.size))
+        return numbers.reshape(table.shape) * gamma
+    gamma = np.ones_like(gamma) if slip == "no gain" else gamma
+    return np.stack([norm_of_a_row(row, gamma, slip) for row in table])
+
+
+def attention_layer(h, W, n_h, allowed, slip=None):
     """h (L, D) of one text; each head reads and writes its own H columns."""
     Q, K, V = h @ W["W_Q"], h @ W["W_K"], h @ W["W_V"]
     H = h.shape[1] // n_h
@@ -51,57 +69,70 @@ def attention_layer(h, W, n_h, allowed):
     for head in range(n_h):
         own = slice(head * H, (head + 1) * H)
         merged[:, own] = attend(Q[:, own], K[:, own], V[:, own], allowed)
+    if slip == "merged by a reshape":
+        merged = np.concatenate(np.split(merged, n_h, axis=1)).reshape(h.shape)
     return merged @ W["W_O"]
 
 
-def mlp_layer(h, W, relu=True):
+def mlp_layer(h, W, slip=None):
     hidden = h @ W["W_1"]
-    return (hidden * (hidden > 0) if relu else hidden) @ W["W_2"]
+    if slip == "gelu":  # in the form that needs no error function
+        turn = np.tanh(math.sqrt(2 / math.pi) * (hidden + 0.044715 * hidden**3))
+        return (hidden * (1 + turn) / 2) @ W["W_2"]
+    out = (hidden if slip == "no relu" else hidden * (hidden > 0)) @ W["W_2"]
+    return out * (out > 0) if slip == "relu twice" else out
 
 
 def block_of_a_text(text, W, n_h, residual, norm, positions, mask, slip):
     """The block of one text (L, D), row by row. ``slip`` names a mistake to make."""
-    x = text.copy()
+    L, x = len(text), text.copy()
     if positions and slip != "inside the layer only":
-        for i in range(len(x)):
-            x[i] += W["P"][i] if slip != "backwards" else W["P"][len(x) - 1 - i]
-
-    def normed(table, gamma):
-        if not norm:
-            return table
-        if slip == "along the tokens":
-            columns = zip(table.T, gamma)
-            return np.stack([norm_of_a_row(c, [g] * len(table)) for c, g in columns], axis=1)
-        if slip == "no gain":
-            gamma = np.ones_like(gamma)
-        root, epsilon = slip != "variance", 0.0 if slip == "no epsilon" else 1e-5
-        return np.stack([norm_of_a_row(row, gamma, root, epsilon) for row in table])
+        row_of_P = {"backwards": lambda i: L - 1 - i, "last rows": lambda i: i - L}
+        for i in range(L):
+            x[i] += W["P"][row_of_P.get(slip, int)(i)]
+    first = x  # what the first layer gets
 
     def seen(i, j):
         return not mask or (j >= i if slip == "the future" else j <= i)
 
     layers = {
-        "gamma_1": lambda h: attention_layer(h, W, n_h, seen),
-        "gamma_2": lambda h: mlp_layer(h, W, relu=slip != "no relu"),
+        "gamma_1": lambda h: attention_layer(h, W, n_h, seen, slip),
+        "gamma_2": lambda h: mlp_layer(h, W, slip),
     }
-    for gamma, layer in layers.items():
+    for number, (gamma, layer) in enumerate(layers.items()):
         if slip == "post-norm":
-            x = normed(x + layer(x) if residual else layer(x), W[gamma])
+            y = x + layer(x) if residual else layer(x)
+            x = norm_of_a_table(y, W[gamma]) if norm else y
             continue
-        h = normed(x, W[gamma])
-        if slip == "inside the layer only" and positions and gamma == "gamma_1":
-            h = h + W["P"][: len(x)]
-        start = h if slip == "from the norm" else text if slip == "from the input" else x
-        if slip == "only one" and gamma == "gamma_2":
-            start = 0
-        x = start + layer(h) if residual else layer(h)
+        normed = norm and not (slip == "no second norm" and number == 1)
+        h = norm_of_a_table(x, W[gamma], slip) if normed else x
+        starts = {  # what attention, and what the MLP is added to
+            "from the norm": (h, h),
+            "from the input": (first, first),
+            "attention only": (x, 0),
+            "MLP only": (0, x),
+            "around both": (0, first),
+        }
+        start = starts.get(slip, (x, x))[number] if residual else 0
+        if slip == "inside the layer only" and positions and number == 0:
+            h = h + W["P"][:L]
+        x = start + layer(h)
     return x
 
 
 def block_by_loops(x, W, n_h, residual=False, norm=False, positions=False, mask=False, slip=None):
-    """x (B, L, D)."""
+    """x (..., L, D), one text after the other."""
     switches = residual, norm, positions, mask
-    return np.stack([block_of_a_text(text, W, n_h, *switches, slip) for text in x])
+    texts = x.reshape(-1, *x.shape[-2:])
+    return np.reshape([block_of_a_text(t, W, n_h, *switches, slip) for t in texts], x.shape)
+
+
+def slips(names, *arguments, **switches):
+    """The mistakes {words: the block with this slip}, to be worked out where they are needed."""
+    return {
+        words: lambda slip=slip: block_by_loops(*arguments, **switches, slip=slip)
+        for words, slip in names.items()
+    }
 
 
 def weights(rng, D, context_length):
@@ -114,6 +145,17 @@ def weights(rng, D, context_length):
 
 ALL_REPAIRS = dict(residual=True, norm=True, positions=True, mask=True)
 
+
+def one_switch_turned(x, W, n_h, **switches):
+    """The mistakes {words: the block with one switch the other way}."""
+    mistakes = {}
+    for name in ALL_REPAIRS:
+        on = switches.get(name, False)
+        words = f"{name}={on}, but the block is as if it were {not on}"
+        mistakes[words] = lambda s=switches | {name: not on}: block_by_loops(x, W, n_h, **s)
+    return mistakes
+
+
 WRONG_AXIS = "the softmax runs along the wrong axis"
 TOO_LARGE = "the largest score of the row is not subtracted first, so that exp overflows"
 TOP_LEFT = "the mask is aligned top left: the last query does not see the last keys"
@@ -124,6 +166,9 @@ RESHAPED_ONLY = "the heads are split by a reshape alone, which mixes tokens: an 
 MERGED_BY_RESHAPE = "the heads are merged without moving their axis back behind the tokens"
 POST_NORM = "the norm comes after the layer (post-norm), not before it (pre-norm)"
 FROM_THE_NORM = "the residual starts from norm(x), not from x"
+POSITIONS_INSIDE = "positions reach attention only: they belong to x itself, before all else"
+ALL_MASKED = "all is masked: without a mask attention is to get None, not False"
+NOT_OWN_LARGEST = "what is subtracted is not the row's own largest score, and small rows underflow"
 
 
 def test_softmax_of_two_rows_by_hand(answer):
@@ -163,26 +208,31 @@ def test_softmax_of_large_scores_does_not_overflow(answer):
     # Only the distances within a row count: these are the rows of the first test, moved.
     want = np.array([[0.25, 0.75], [0.8, 0.2]])
     near = np.array([[0.0, math.log(3)], [math.log(4), 0.0]])
+
+    def overflowing(scores):
+        with np.errstate(all="ignore"):
+            return np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+
     for far in (np.array([[1000.0], [-1000.0]]), np.array([[-1e4], [1e4]])):
-
-        def overflowing(scores):
-            with np.errstate(all="ignore"):
-                return np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
-
-        def one_for_all(scores):
-            with np.errstate(all="ignore"):
-                return overflowing(scores - scores.max())
-
+        scores = near + far
         expect(
-            answer.softmax(near + far),
+            answer.softmax(scores),
             want,
             mistakes={
-                TOO_LARGE: lambda s=near + far: overflowing(s),
-                "one number is subtracted from all rows, and small rows underflow": (
-                    lambda s=near + far: one_for_all(s)
-                ),
+                TOO_LARGE: lambda s=scores: overflowing(s),
+                NOT_OWN_LARGEST: lambda s=scores: overflowing(s - s.max()),
             },
         )
+    wide = np.array([[0.0, 2000.0, 0.0], [-2000.0, 0.0, -2000.0]])
+    expect(
+        answer.softmax(wide),
+        np.array([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]),
+        mistakes={
+            "what is subtracted is far below the row's largest score, so that exp overflows": (
+                lambda: overflowing(wide - wide.mean(axis=-1, keepdims=True))
+            ),
+        },
+    )
     single = np.array([150.0, 150.0 + math.log(3)], dtype=np.float32)  # exp ends at 88 here
     expect(
         answer.softmax(single),
@@ -204,7 +254,9 @@ def test_a_score_of_minus_infinity_gets_the_weight_zero(answer):
             )
         },
     )
-    expect(got == 0, np.isneginf(scores))  # exactly 0, not almost
+    hidden = got[np.isneginf(scores)]
+    mistakes = {"the weight of a score of −∞ is small, but not exactly 0": hidden}
+    expect(hidden, np.zeros(3), mistakes, tolerance=0)
 
 
 def test_causal_mask_of_four_tokens(answer):
@@ -333,6 +385,21 @@ def test_a_key_behind_the_mask_has_no_weight(answer, rng):
             "the mask is added to the scores as a number": lambda: mix(unmasked + mask),
         },
     )
+    # One head of width 1. The scores of keys 0 and 1 are alike, and far below that of key 2, which
+    # is masked.
+    far, values = np.array([[[-1e12], [-1e12], [8.0]]]), np.array([[[2.0], [4.0], [9.0]]])
+    expect(
+        answer.attention(np.ones((1, 1, 1)), far, values, np.array([[True, True, False]])),
+        np.array([[[3.0]]]),
+        mistakes={
+            "masked scores are set to a number, not to −∞: others may be smaller still": np.array(
+                [[[9.0]]]
+            ),
+            "the mask comes after exp, when a large masked score has pushed all others down to 0": (
+                np.array([[[np.nan]]])
+            ),
+        },
+    )
 
 
 def test_attention_works_with_fewer_queries_than_keys_under_a_mask(answer, rng):
@@ -454,11 +521,12 @@ def test_block_as_drawn_of_one_token_by_hand(answer):
         np.array([[[10.0, 37.0]]]),  # 4·(1, 10) + 3·(2, -1)
         mistakes={
             "the ReLU of the MLP is missing": np.array([[[-25.0, 2.0]]]),
-            "W_O is left out": np.array([[[23.0, 20.0]]]),
-            "a residual is added although it is not drawn": lambda: block_by_loops(
-                x, W, 1, residual=True
-            ),
-        },
+            "W_O is left out": np.array([[[51.0, 48.0]]]),
+            "the MLP reads x, not what attention gives": np.array([[[23.0, 20.0]]]),
+            ALL_MASKED: np.full((1, 1, 2), np.nan),
+        }
+        | slips({"the MLP has a GELU, not a ReLU": "gelu"}, x, W, 1)
+        | one_switch_turned(x, W, 1),
     )
 
 
@@ -467,14 +535,20 @@ def test_block_as_drawn_agrees_with_a_loop(answer, rng):
     x, W = rng.normal(size=(B, L, D)), weights(rng, D, 8)
     want = block_by_loops(x, W, n_h)
     order = rng.permutation(L)
-    mistakes = {
-        "the ReLU of the MLP is missing": lambda: block_by_loops(x, W, n_h, slip="no relu"),
-        "the block has one head only": lambda: block_by_loops(x, W, 1),
-        "the mask is on although it is not drawn": lambda: block_by_loops(x, W, n_h, mask=True),
-        "a residual is added although it is not drawn": lambda: block_by_loops(
-            x, W, n_h, residual=True
-        ),
+    names = {
+        "the ReLU of the MLP is missing": "no relu",
+        "the MLP has a GELU, not a ReLU": "gelu",
+        "there is a ReLU behind W_2 too": "relu twice",
+        MERGED_BY_RESHAPE: "merged by a reshape",
     }
+    mistakes = {
+        "the block has one head only": lambda: block_by_loops(x, W, 1),
+        "W_Q and W_K are exchanged": lambda: block_by_loops(
+            x, W | {"W_Q": W["W_K"], "W_K": W["W_Q"]}, n_h
+        ),
+        ALL_MASKED: np.full(x.shape, np.nan),
+    }
+    mistakes |= slips(names, x, W, n_h) | one_switch_turned(x, W, n_h)
     expect(answer.block(x, W, n_h), want, mistakes)
     expect(answer.block(x[:, order], W, n_h), want[:, order])  # shuffled in, shuffled out
     expect(answer.block(x[0], W, n_h), want[0])  # one text, without an axis for the batch
@@ -483,50 +557,58 @@ def test_block_as_drawn_agrees_with_a_loop(answer, rng):
 def test_first_repair_the_residual(answer, rng):
     B, L, D, n_h = 2, 4, 6, 2
     x, W = rng.normal(size=(B, L, D)), weights(rng, D, 7)
+    names = {
+        "the second residual starts from the block's input, not from what attention left": (
+            "from the input"
+        ),
+        "only attention has a residual, the MLP has none": "attention only",
+        "only the MLP has a residual, attention has none": "MLP only",
+        "one residual leads around both layers; each is to have its own": "around both",
+    }
     expect(
         answer.block(x, W, n_h, residual=True),
         block_by_loops(x, W, n_h, residual=True),
-        mistakes={
-            "there is no residual": lambda: block_by_loops(x, W, n_h),
-            "the second residual starts from the block's input, not from what attention left": (
-                lambda: block_by_loops(x, W, n_h, residual=True, slip="from the input")
-            ),
-            "only attention has a residual, the MLP has none": lambda: block_by_loops(
-                x, W, n_h, residual=True, slip="only one"
-            ),
-        },
+        mistakes=one_switch_turned(x, W, n_h, residual=True)
+        | slips(names, x, W, n_h, residual=True),
     )
 
 
 def test_second_repair_the_norm_comes_before_the_layer(answer, rng):
-    B, L, D, n_h = 2, 5, 6, 3
-    x, W = 3 * rng.normal(size=(B, L, D)) + 1, weights(rng, D, 7)
-    for residual in (True, False):
+    L, D, n_h = 5, 6, 3
+    W = weights(rng, D, 7)
+    names = {
+        POST_NORM: "post-norm",
+        FROM_THE_NORM: "from the norm",
+        "mean and variance are taken along the tokens, not along D": "along the tokens",
+        "one mean and one variance are taken of all rows together; each has its own": (
+            "one mean for all"
+        ),
+        "the mean is not subtracted": "mean kept",
+        "norm divides by the variance, not by its root": "variance",
+        "the variance is divided by D − 1, not by D": "n - 1",
+        "1e-5 is not added to the variance": "no epsilon",
+        "1e-5 is added to the root, not to the variance under it": "epsilon outside",
+        "the gains γ are left out": "no gain",
+        "only attention reads norm(x), the MLP reads x itself": "no second norm",
+    }
+    for B, residual in ((1, True), (2, False)):
+        x = 3 * rng.normal(size=(B, L, D)) + 1
+        switches = dict(residual=residual, norm=True)
+        gains = {
+            "γ of the two layers are exchanged": {
+                "gamma_1": W["gamma_2"],
+                "gamma_2": W["gamma_1"],
+            },
+            'both norms have the gain W["gamma_1"]': {"gamma_2": W["gamma_1"]},
+        }
         expect(
-            answer.block(x, W, n_h, residual=residual, norm=True),
-            block_by_loops(x, W, n_h, residual=residual, norm=True),
-            mistakes={
-                words: lambda r=residual, slip=slip: block_by_loops(
-                    x, W, n_h, residual=r, norm=True, slip=slip
-                )
-                for words, slip in {
-                    POST_NORM: "post-norm",
-                    FROM_THE_NORM: "from the norm",
-                    "mean and variance are taken along the tokens, not along D": "along the tokens",
-                    "norm divides by the variance, not by its root": "variance",
-                    "1e-5 is not added to the variance": "no epsilon",
-                    "the gains γ are left out": "no gain",
-                }.items()
-            }
+            answer.block(x, W, n_h, **switches),
+            block_by_loops(x, W, n_h, **switches),
+            mistakes=one_switch_turned(x, W, n_h, **switches)
+            | slips(names, x, W, n_h, **switches)
             | {
-                "there is no norm": lambda r=residual: block_by_loops(x, W, n_h, residual=r),
-                "γ of the two layers are exchanged": lambda r=residual: block_by_loops(
-                    x,
-                    W | {"gamma_1": W["gamma_2"], "gamma_2": W["gamma_1"]},
-                    n_h,
-                    residual=r,
-                    norm=True,
-                ),
+                words: lambda x=x, s=switches, gain=gain: block_by_loops(x, W | gain, n_h, **s)
+                for words, gain in gains.items()
             },
         )
 
@@ -535,21 +617,19 @@ def test_third_repair_the_positions_tell_two_orders_apart(answer, rng):
     L, D, n_h = 4, 6, 2
     x, W = rng.normal(size=(3, L, D)), weights(rng, D, 7)
     x[1] = x[0, ::-1]  # the same tokens in another order
+    names = {
+        POSITIONS_INSIDE: "inside the layer only",
+        "the rows of P are added in the wrong order": "backwards",
+        "the last L rows of P are added, not the first": "last rows",
+    }
     for switches in (dict(), dict(residual=True, norm=True)):
         got = answer.block(x, W, n_h, positions=True, **switches)
         expect(
             got,
             block_by_loops(x, W, n_h, positions=True, **switches),
-            mistakes={
-                "there are no positions": lambda s=switches: block_by_loops(x, W, n_h, **s),
-                "positions reach attention only: they belong to x itself, before all else": (
-                    lambda s=switches: block_by_loops(
-                        x, W, n_h, positions=True, slip="inside the layer only", **s
-                    )
-                ),
-                "the rows of P are added in the wrong order": lambda s=switches: block_by_loops(
-                    x, W, n_h, positions=True, slip="backwards", **s
-                ),
+            mistakes=one_switch_turned(x, W, n_h, positions=True, **switches)
+            | slips(names, x, W, n_h, positions=True, **switches)
+            | {
                 "each text gets another row of P, not each token": lambda s=switches: (
                     block_by_loops(x + W["P"][:3, None], W, n_h, **s)
                 ),
@@ -558,35 +638,63 @@ def test_third_repair_the_positions_tell_two_orders_apart(answer, rng):
         expect(bool(np.allclose(got[1], got[0, ::-1])), False)  # without P it would be True
 
 
+def test_positions_and_mask_work_under_any_batch_axes(answer, rng):
+    L, D, n_h = 4, 6, 2
+    x, W = rng.normal(size=(2, 1, L, D)), weights(rng, D, 7)
+    for switches in (dict(positions=True), dict(positions=True, mask=True)):
+        expect(
+            answer.block(x, W, n_h, **switches),
+            block_by_loops(x, W, n_h, **switches),
+            mistakes={
+                "the number of tokens is read off a wrong axis; L is x.shape[-2]": (
+                    lambda s=switches: block_by_loops(
+                        x + W["P"][0], W, n_h, **(s | {"positions": False})
+                    )
+                )
+            },
+        )
+        expect(
+            answer.block(x[0, 0], W, n_h, **switches), block_by_loops(x[0, 0], W, n_h, **switches)
+        )
+
+
 def test_fourth_repair_the_mask_hides_the_future(answer, rng):
     B, L, D, n_h = 2, 5, 6, 3
     x, W = rng.normal(size=(B, L, D)), weights(rng, D, 7)
     expect(
         answer.block(x, W, n_h, mask=True),
         block_by_loops(x, W, n_h, mask=True),
-        mistakes={
-            "there is no mask": lambda: block_by_loops(x, W, n_h),
-            TRANSPOSED_MASK: lambda: block_by_loops(x, W, n_h, mask=True, slip="the future"),
-        },
+        mistakes=one_switch_turned(x, W, n_h, mask=True)
+        | slips({TRANSPOSED_MASK: "the future"}, x, W, n_h, mask=True),
     )
+
+
+def test_any_of_the_repairs_may_be_on_together(answer, rng):
+    x, W = rng.normal(size=(2, 3, 4)), weights(rng, 4, 5)
+    for on in itertools.product((False, True), repeat=4):
+        switches = dict(zip(ALL_REPAIRS, on))
+        expect(
+            answer.block(x, W, 2, **switches),
+            block_by_loops(x, W, 2, **switches),
+            mistakes=one_switch_turned(x, W, 2, **switches),
+        )
 
 
 def test_with_all_repairs_a_later_token_never_changes_an_earlier_output(answer, rng):
     B, L, D, n_h = 2, 6, 12, 3
     x, W = rng.normal(size=(B, L, D)), weights(rng, D, 9)
-    mistakes = {
-        words: lambda slip=slip: block_by_loops(x, W, n_h, **ALL_REPAIRS, slip=slip)
-        for words, slip in {
-            POST_NORM: "post-norm",
-            FROM_THE_NORM: "from the norm",
-            TRANSPOSED_MASK: "the future",
-            "positions reach attention only: they belong to x itself, before all else": (
-                "inside the layer only"
-            ),
-        }.items()
+    names = {
+        POST_NORM: "post-norm",
+        FROM_THE_NORM: "from the norm",
+        TRANSPOSED_MASK: "the future",
+        POSITIONS_INSIDE: "inside the layer only",
     }
     before = answer.block(x, W, n_h, **ALL_REPAIRS)
-    expect(before, block_by_loops(x, W, n_h, **ALL_REPAIRS), mistakes)
+    expect(
+        before,
+        block_by_loops(x, W, n_h, **ALL_REPAIRS),
+        mistakes=slips(names, x, W, n_h, **ALL_REPAIRS),
+    )
     for t in (1, 4):
         changed = x.copy()
         changed[:, t:] = rng.normal(size=(B, L - t, D))

@@ -28,9 +28,12 @@ def gradient(w, X, y):
 
     Given all samples this is the gradient of the full batch; given some of them, a mini-batch's.
 
-    Arguments: w (D,), the weights; X (N, D), one sample in each row; y (N,), the answers. N may be
-    as small as 1.
-    Returns the gradient of R with respect to w, an array (D,).
+    Arguments:
+        w: (D,), the weights.
+        X: (N, D), one sample in each row. N may be as small as 1.
+        y: (N,), the answers.
+
+    Returns: the gradient of R with respect to w, an array (D,).
     """
     ### BEGIN SOLUTION
     miss = X @ w - y  # (N,)
@@ -46,9 +49,12 @@ def momentum_step(w, g, v, lr, beta=0.9):
 
         v <- beta v + g,    w <- w - lr v.
 
-    Arguments: w, the weights; g, the gradient there; v, the velocity so far (zeros before the first
-    step): arrays of one shape, whatever it is. lr and beta, numbers.
-    Returns (w, v) after the step: a tuple of two new arrays of the same shape and dtype.
+    Arguments:
+        w, g, v: the weights, the gradient there, and the velocity so far (zeros before the first
+            step): arrays of one shape, whatever it is.
+        lr, beta: numbers.
+
+    Returns: the tuple (w, v) after the step, two new arrays of the same shape and dtype.
     """
     ### BEGIN SOLUTION
     v = beta * v + g
@@ -66,9 +72,12 @@ def adam_step(w, g, m, v, t, lr, beta1=0.9, beta2=0.999, eps=1e-8):
         m <- beta1 m + (1 - beta1) g,    v <- beta2 v + (1 - beta2) g^2,
         w <- w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
 
-    Arguments: w, g, m, v, arrays of one shape, whatever it is: weights, gradient and the two means
-    so far. t, an int: the number of this step, 1 for the first. lr, beta1, beta2, eps, numbers.
-    Returns (w, m, v) after the step: a tuple of three new arrays of the same shape and dtype.
+    Arguments:
+        w, g, m, v: weights, gradient and the two means so far, arrays of one shape, whatever it is.
+        t: an int, the number of this step: 1 for the first.
+        lr, beta1, beta2, eps: numbers.
+
+    Returns: the tuple (w, m, v) after the step, three new arrays of the same shape and dtype.
     (A float32 array stays float32 beside Python's own numbers, and becomes float64 beside one of
     NumPy's, such as np.sqrt(0.5).)
     """
@@ -86,8 +95,10 @@ def adamw_step(w, g, m, v, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, decay=0.01):
     First every weight shrinks by lr * decay times itself; then follows Adam's step, by the same
     gradient. The pull does not pass through m and v.
 
-    Arguments: as for `adam_step`; decay, a number, the notebook's lambda.
-    Returns (w, m, v) after the step, as `adam_step` does.
+    Arguments:
+        decay: a number, the notebook's lambda. All others are as for `adam_step`.
+
+    Returns: the tuple (w, m, v) after the step, as `adam_step` does.
     """
     ### BEGIN SOLUTION
     return adam_step(w - lr * decay * w, g, m, v, t, lr, beta1, beta2, eps)
@@ -102,9 +113,13 @@ def cosine(k, lr, steps, warmup=0, final=0.0):
     reached at k = steps and kept ever after. (The notebook's schedule is the one with final = 0,
     and is never asked beyond its end.)
 
-    Arguments: k, an int, counted from 0; lr, the highest step size; steps and warmup, ints with
-    0 <= warmup < steps; final, the lowest step size after warm-up, between 0 and lr.
-    Returns a number.
+    Arguments:
+        k: an int, counted from 0.
+        lr: the highest step size.
+        steps, warmup: ints with 0 <= warmup < steps.
+        final: the lowest step size after warm-up, between 0 and lr.
+
+    Returns: a number.
 
         cosine(k, 1.0, steps=6, warmup=2, final=0.2)    for k = 0, 1, ... 7 is
         0.5, 1.0, 1.0, 0.883, 0.6, 0.317, 0.2, 0.2 (rounded)
@@ -128,10 +143,15 @@ def train(w, X, y, orders, batch_size, lr, warmup=0, decay=0.01):
     Weights, means and step count go on from one pass to the next, and the schedule spans all passes
     together, falling to 0 at their end. beta1, beta2 and eps are the defaults of `adamw_step`.
 
-    Arguments: w (D,), the weights to start from; X (N, D) and y (N,), the samples; orders (E, N),
-    an int array, each row a permutation of 0 ... N - 1; batch_size, an int from 1 to N; lr, warmup
-    as for `cosine`; decay as for `adamw_step`.
-    Returns the path of the weights, an array (K + 1, D) for K steps in all: the start, then the
+    Arguments:
+        w: (D,), the weights to start from.
+        X, y: (N, D) and (N,), the samples.
+        orders: (E, N), an int array, each row a permutation of 0 ... N - 1.
+        batch_size: an int from 1 to N.
+        lr, warmup: as for `cosine`.
+        decay: as for `adamw_step`.
+
+    Returns: the path of the weights, an array (K + 1, D) for K steps in all: the start, then the
     weights after each step.
     """
     ### BEGIN SOLUTION

@@ -1,8 +1,12 @@
 """Exercise 03: numbers that carry their own slope.
 
-Belongs to notebook 03. You write the calculus of dual numbers (`rule`), give every derivative an ε
-of its own (`seen_from`, `calculate`), and from these two build `derivative`, `jvp`, `jacobian` and
-`partial`, of any order. At the end stands the notebook's puzzle, which only levels get right.
+Notebook: 03_forward_mode.ipynb.
+
+You write the calculus of dual numbers (`rule`), give every derivative an ε of its own (`seen_from`,
+`calculate`), and from these two build `derivative`, `jvp`, `jacobian` and `partial`, of any order.
+At the end stands the notebook's puzzle, which only levels get right.
+
+What is returned in the end is never a Dual. If one comes back, some level was not taken off.
 """
 
 import itertools
@@ -129,8 +133,8 @@ def derivative(f, x):
             on each element of an array by itself.
         x: a number or an array. (Inside another derivative, x may be a Dual.)
 
-    Returns: a number or an array of the shape of x: the slope at each element. Zero where f does
-    not depend on x.
+    Returns: the slope at each element, a number or an array of the shape of f(x) (that is the shape
+    of x, unless f returns a constant number). Zero where f does not depend on x.
 
         derivative(lambda x: x * x + 3 * x, 5.0)        is 13.0
     """
@@ -142,7 +146,7 @@ def derivative(f, x):
 
 
 def jvp(f, xs, us):
-    """Values and Jacobian-vector product J u of a function of several inputs, in one run of f.
+    """Values and Jacobian-vector product J u of a function of several inputs; f runs only once.
 
     Arguments:
         f: a function of n arguments that returns a tuple of m outputs.

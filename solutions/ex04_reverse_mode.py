@@ -1,13 +1,16 @@
 """Exercise 04: the engine of reverse mode.
 
-Belongs to notebook 04. You write the parts of the engine: what a node hands to its parents
-(`shares`, and `unbroadcast` for arrays), the order in which to walk (`topological_order`), the way
-there (`forward`) and the way back, with accumulation (`backward`). Together they make `gradient`,
-which differentiates whole programs, loops and all.
+Notebook: 04_reverse_mode.ipynb.
+
+You write the parts of the engine: what a node hands to its parents (`shares`, and `unbroadcast` for
+arrays), the order in which to walk (`topological_order`), the way there (`forward`) and the way
+back, with accumulation (`backward`). Together they make `gradient`, which differentiates whole
+programs, loops and all.
 
 A graph is plain data: a dict with an entry `node: (operation, parents)` for every node, listed in
 any order. Nodes are strings or ints. `parents` is a tuple of nodes, in the order in which the
-operation takes them, and a node may stand in it twice. The graph of the notebook, L = a b (a + b):
+operation takes them, and a node may stand in it twice. A graph may be deeper than Python recurses
+(a thousand calls), and have more paths than anybody can walk. The notebook's, L = a b (a + b):
 
     graph = {
         "L": ("multiply", ("product", "total")),
@@ -77,7 +80,7 @@ def unbroadcast(g, shape):
     its own, and the shares of one element add up.
 
     Arguments:
-        g: a number or an array.
+        g: a number or an array; a plain Python float has neither .ndim nor .sum.
         shape: a tuple of ints that broadcasts to the shape of g: axes of g may be missing in front,
             and any axis of `shape` may have size 1 where that of g is longer.
 
@@ -101,8 +104,8 @@ def topological_order(graph, output):
     Arguments:
         graph: a dict as above, without cycles. It may be thousands of nodes deep: a function that
             calls itself for each parent will not do, since Python gives up at a depth of a thousand
-            (and moving that limit is not allowed here). And there may be more paths through it than
-            anybody can walk.
+            (and moving that limit is not allowed here, nor is graphlib). And there may be more
+            paths through it than anybody can walk: look at each node a few times, not once a path.
         output: a node of the graph.
 
     Returns: a list of nodes, each once: the output itself, its parents, their parents and so on,
@@ -156,6 +159,8 @@ def forward(graph, inputs, output):
 def backward(graph, values, output):
     """The derivative of the output by every node that it depends on, in one walk.
 
+    Each node hands on its shares once, however many paths lead to it.
+
     Arguments:
         graph: a dict as above.
         values: a dict {node: value}, as `forward` returns it. (It may hold other nodes too.)
@@ -193,7 +198,7 @@ def record(f, xs):
 
     Returns: (graph, inputs, output) as `forward` takes them. Nodes are numbered as they are made:
     xs are the inputs 0 to n - 1. A constant of the program becomes an input too, with a later
-    number.
+    number. All inputs are floats, even if the program or xs have ints.
     """
     graph, inputs = {}, {}
 
@@ -214,7 +219,7 @@ def record(f, xs):
         if isinstance(x, Node):
             return x
         node = Node("input")
-        inputs[node.number] = x
+        inputs[node.number] = 1.0 * x
         return node
 
     output = as_node(f(*map(as_node, xs)))

@@ -1,8 +1,10 @@
 """Exercise 13: training a GPT, from its table of sizes to the loop.
 
-Notebook 13 (``notebooks/13_training_a_gpt.ipynb``) says what a training run is made of. Here you
-write its parts: the learning rate of each step, the loss, the count of parameters and bytes, the
-gradient of a batch too large for the machine. In the end they meet in one loop.
+Notebook: 13_training_a_gpt.ipynb.
+
+The notebook says what a training run is made of. Here you write its parts: the learning rate of
+each step, the loss, the count of parameters and bytes, the gradient of a batch too large for the
+machine. In the end they meet in one loop.
 
 Letters: B texts in a batch, L tokens in each, V the vocabulary, D the width, l the layers,
 Ψ the number of parameters; ``...`` stands for any number of axes.
@@ -51,6 +53,8 @@ def cross_entropy(logits, targets):
         logits: (..., V) finite floats.
         targets: (...) integers from 0 to V − 1, or IGNORED; at least one is not.
     Returns: the loss in nats per token, a number.
+
+    ``np.logaddexp`` and ``np.logaddexp2`` would deal with the size; they are switched off here.
 
     >>> logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])  # two tokens, V = 3
     >>> round(float(cross_entropy(logits, np.array([1, IGNORED]))), 6)  # −log 0.25

@@ -18,6 +18,8 @@ from minigrad.course import answers, manifest
 
 #: what a result's ``kind`` can be, beside the kinds of `minigrad.sandbox.verdicts`
 PASSED, FAULT = "passed", "fault"
+#: characters of a message, in which there may be what an answer returned
+MAX_MESSAGE = 10_000
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,12 @@ def judge(course, exercise, folder, *, tier="open", limits=None, seed=0, hidden=
         fault = traceback.format_exc()
     if fault:
         return Judgement(exercise.name, fault=fault)
-    results = tuple(
-        Result(test, exercise.function_of(test).name, points, *recorder.found[test])
-        for test, points in exercise.points.items()
-    )
-    return Judgement(exercise.name, results, box.output)
+    results = []
+    for test, points in exercise.points.items():
+        kind, message, frames = recorder.found[test]
+        function = exercise.function_of(test).name
+        results.append(Result(test, function, points, kind, message[:MAX_MESSAGE], frames))
+    return Judgement(exercise.name, tuple(results), box.output)
 
 
 def limits_of(exercise, wall=None):
@@ -180,4 +183,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -85,7 +85,8 @@ class Student:
         return "value", None, []
 
     def _call(self, function, arguments, keywords):
-        before = [plain.encode(value) for value in (*arguments, *keywords.values())]
+        given = (*arguments, *keywords.values())
+        before = [plain.encode(value) for value in given]
         build = lambda value: self._built(plain.decode(value, functions=True))
         values = [build(value) for value in before]
         positional, named = values[: len(arguments)], values[len(arguments) :]
@@ -95,7 +96,9 @@ class Student:
         except plain.NotPlainError as error:
             return "not plain", _cut(str(error))
         names = [*_parameter_names(function, len(arguments)), *keywords]
-        return "value", result, _changed(names, before, values)
+        # A function's bytes cannot be compared.
+        compared = [not _has_function(value) for value in given]
+        return "value", result, _changed(names, before, values, compared)
 
     def _built(self, value):
         """A plain value with each Given in it replaced by what the given file makes of it."""
@@ -206,24 +209,24 @@ def _source(path):
         return file.read(MAX_SOURCE + 1)
 
 
-def _changed(names, before, values):
-    """The names of the arguments whose bytes are no longer what they were."""
+def _changed(names, before, values, compared):
+    """The names of the arguments, of those compared, whose bytes are no longer what they were."""
     changed = []
-    for name, old, value in zip(names, before, values):
-        try:
-            if _has_function(value) or plain.encode(value) == old:
+    for name, old, value, is_compared in zip(names, before, values, compared):
+        with contextlib.suppress(plain.NotPlainError):
+            if not is_compared or plain.encode(value) == old:
                 continue
-        except plain.NotPlainError:
-            pass
         changed.append(name)
     return changed
 
 
 def _has_function(value):
-    """Whether a function is in a built argument, so that its bytes cannot be compared."""
+    """Whether something to be built is in an argument."""
+    if type(value) is dict:
+        return any(map(_has_function, value.values()))
     if type(value) in (list, tuple):
         return any(map(_has_function, value))
-    return callable(value)
+    return type(value) is plain.Given
 
 
 def _parameter_names(function, count):

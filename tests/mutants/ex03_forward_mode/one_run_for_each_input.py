@@ -1,4 +1,4 @@
-"""f runs once for each input, but one run is enough for a direction"""
+"""f may run only once"""
 
 
 def jvp(f, xs, us):

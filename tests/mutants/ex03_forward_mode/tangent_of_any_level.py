@@ -1,4 +1,4 @@
-"""a tangent is read without asking whether it is of this level"""
+"""levels are shared, or it does not ask of which level the tangent is"""
 
 
 def puzzle(nested, x):

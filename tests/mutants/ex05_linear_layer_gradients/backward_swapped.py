@@ -1,4 +1,4 @@
-"""dX and dW have changed places"""
+"""the order is (dX, dW, db), and this is (dW, dX, db)"""
 
 
 def linear_backward(X, W, dY):

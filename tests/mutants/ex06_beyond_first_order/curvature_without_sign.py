@@ -1,4 +1,4 @@
-"""this is the length of H v, not ⟨v, Hv⟩"""
+"""this is the length of H v: c is ⟨v, Hv⟩ with the v from before the product"""
 
 import numpy as np
 

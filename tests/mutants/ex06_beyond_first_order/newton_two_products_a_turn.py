@@ -1,4 +1,4 @@
-"""one call too many"""
+"""3 different curvatures take 3 turns, of one product each"""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""one call too many"""
+"""gradient was called more than once: one call with dual numbers gives the whole product"""
 
 import numpy as np
 

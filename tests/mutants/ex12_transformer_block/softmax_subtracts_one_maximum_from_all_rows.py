@@ -1,4 +1,4 @@
-"""one number is subtracted from all rows, and small rows underflow"""
+"""what is subtracted is not the row's own largest score, and small rows underflow"""
 
 
 def softmax(scores):

@@ -1,4 +1,4 @@
-"""the ReLU of the MLP is missing"""
+"""the number of tokens is read off a wrong axis; L is x.shape[-2]"""
 
 
 def block(x, W, n_h, residual=False, norm=False, positions=False, mask=False):
@@ -10,14 +10,13 @@ def block(x, W, n_h, residual=False, norm=False, positions=False, mask=False):
 
     def attend(h):
         q, k, v = (split_heads(h @ W[name], n_h) for name in ("W_Q", "W_K", "W_V"))
-        y = attention(q, k, v, causal_mask(len(P), len(P)) if mask else None)
-        return merge_heads(y) @ W["W_O"]
+        L = x.shape[-2]
+        return merge_heads(attention(q, k, v, causal_mask(L, L) if mask else None)) @ W["W_O"]
 
     def mlp(h):
-        return h @ W["W_1"] @ W["W_2"]
+        return np.maximum(h @ W["W_1"], 0) @ W["W_2"]
 
-    P = W["P"][: x.shape[-2]]
-    x = x + P if positions else x
+    x = x + W["P"][: x.shape[1]] if positions else x
     for layer, gamma in ((attend, W["gamma_1"]), (mlp, W["gamma_2"])):
         y = layer(normed(x, gamma))
         x = x + y if residual else y
