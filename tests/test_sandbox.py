@@ -12,6 +12,7 @@ from minigrad.sandbox import verdicts
 
 CODE = """
 import math
+import random
 
 import numpy as np
 
@@ -85,6 +86,11 @@ def library(x):
     from minigrad import grad
 
     return grad
+
+
+def drawn():
+    chance = np.random.default_rng().normal(), np.random.normal(), random.random()
+    return [*chance, np.random.default_rng().normal()]
 
 
 def counted():
@@ -307,6 +313,14 @@ def test_time_can_be_had_anew_once_after_a_time_out(tmp_path):
         for _ in range(2):
             with pytest.raises(verdicts.TimedOut):
                 box.call("sleep", 30.0)
+
+
+def test_chance_without_a_seed_is_the_same_in_every_run(folder):
+    drawn = []
+    for _ in range(2):
+        with sandbox.Sandbox(folder, "ex99_topic") as box:
+            drawn.append(box.call("drawn"))
+    assert drawn[0] == drawn[1] and len(set(drawn[0])) == 4
 
 
 def test_a_sandbox_that_cannot_start_is_nobodys_fault(folder, tmp_path):
