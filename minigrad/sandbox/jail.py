@@ -118,6 +118,9 @@ def _enter_namespaces(root, library, hidden, shown):
     _check(_libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
     _mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
+    # First of all, since what is to be seen may lie in there.
+    os.makedirs(root + SCRATCH, exist_ok=True)
+    _mount("tmpfs", root + SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH_SIZE)
     for source, target in library:
         _show(source, root + target)
     for folder in hidden:
@@ -125,8 +128,6 @@ def _enter_namespaces(root, library, hidden, shown):
             _mount("tmpfs", root + folder, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     for source, target in shown:
         _show(source, root + target)
-    os.makedirs(root + SCRATCH, exist_ok=True)
-    _mount("tmpfs", root + SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, SCRATCH_SIZE)
     _mount(None, root, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV)
     os.chdir(root)
     _check(_libc().pivot_root(b".", b"."), "pivot_root")
