@@ -354,6 +354,11 @@ VALUES = {
         "wrong",
         "expected the dtype float64, got float32",
     ),
+    "returns numbers that admit to be inexact": (
+        returning("np.float16(np.sum(x) * 1.001) if isinstance(x, list) else np.float16(2 * x)"),
+        "wrong",
+        "",
+    ),
     "returns whole numbers": (
         returning("np.array([[2, 4, 8]])"),
         "wrong",
@@ -410,8 +415,8 @@ VALUES = {
         "nested more than",
     ),
     "returns a wide nest of lists": (
-        calling("\n    y = [x] * 20\n    for _ in range(3): y = [y] * 20\n    return y"),
-        "wrong",
+        calling("\n    y = [x] * 20\n    for _ in range(2): y = [y] * 20\n    return y"),
+        "wrong not plain",
         "a list of 20",
     ),
     "returns half a character": (returning("'\\ud800'"), "wrong", "\\ud800"),
@@ -705,7 +710,6 @@ SLOW = {
     "hangs in an uninterruptible sum",
     "hangs when it is thrown away",
     "loops when read",
-    "returns a wide nest of lists",
     "sends a million items",
     "closes everything",
     "is a sum of a million numbers",

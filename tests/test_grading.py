@@ -256,6 +256,16 @@ def test_the_hidden_seed_is_kept_and_is_not_the_public_one(command, hand_in, cou
     assert status == 2 and "should hold a whole number" in err
 
 
+def test_reports_that_cannot_be_written_do_not_cost_the_others(command, hand_in, tmp_path):
+    hand_in({"alice": RIGHT})
+    target = tmp_path / "gradescope" / "alice.json"
+    (target / "in the way").mkdir(parents=True)
+    status, out, err = command("--gradescope", tmp_path / "gradescope", "--csv", tmp_path / "c")
+    assert status == 3
+    assert "alice" in out and "could not be written" in err
+    assert (tmp_path / "c").exists()
+
+
 def test_every_course_has_a_seed_of_its_own(tmp_path):
     seeds = {grade.hidden_seed(graded_course.make(tmp_path / name)) for name in "abc"}
     assert len(seeds) == 3
@@ -292,6 +302,16 @@ def test_cells_that_a_spreadsheet_would_run_are_defused():
         assert reports.cell(text) == f"'{text}"
     for text in ("alice", "a=1", "x@y.z", "5", "'=1", ""):
         assert reports.cell(text) == text
+
+
+def test_long_names_are_cut_on_the_screen_only(command, hand_in, tmp_path):
+    names = ["a" * 100, "山" * 60]
+    hand_in(dict.fromkeys(names, RIGHT))
+    _, out, _ = command("--csv", tmp_path / "all.csv")
+    lines = out.splitlines()
+    assert lines[2].startswith("a" * 31 + "…  ") and lines[3].startswith("山" * 15 + "…")
+    assert reports._width(lines[2]) == reports._width(lines[3])
+    assert all(name in (tmp_path / "all.csv").read_text(encoding="utf-8") for name in names)
 
 
 def test_long_texts_are_cut_and_addresses_and_places_left_out():

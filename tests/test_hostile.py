@@ -59,7 +59,7 @@ def graded(course, tier, folder, answers):
         graded_course.fill(folder / name, {"ex02_shifts.py": OTHER, **files_of(answers[what])})
     found = submissions.find([folder], [exercise.name for exercise in course.exercises])
     assert [each.student for each in found] == list(names)
-    settings = dict(tier=tier, seed=1, workers=2, slowness=2)
+    settings = dict(tier=tier, seed=1, workers=2, slowness=3)
     mere = [each for each in found if names[each.student] in {*VALUES, *ERRORS, *FILES}]
     rest = [each for each in found if each not in mere]
     results = grade.grade(course, course.exercises[:1], mere, **settings) if mere else []
@@ -342,7 +342,12 @@ def test_nothing_is_left_running_when_a_judge_is_killed(course, tier, tmp_path):
         f"judge.judge(course, course.exercises[0], {str(folder)!r}, tier={tier!r},\n"
         "            limits=sandbox.Limits(seconds=60, wall=1000))"
     )
-    one = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    one = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
     one.stdout.readline()
     before, until = set(), time.monotonic() + 60
     # It takes a fraction of a second to start; what has taken more is in its loop.

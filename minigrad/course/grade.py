@@ -8,6 +8,7 @@ instructor's course; nothing that a submission holds, prints or raises makes a v
 import argparse
 import concurrent.futures
 import contextlib
+import importlib.util
 import os
 import queue
 import secrets
@@ -30,13 +31,17 @@ class UsageError(Exception):
 
 def add_arguments(parser):
     """The options of ``minigrad grade``."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = (
-        "Judge submissions: each a folder or a zip or tar file with the students' exNN files, "
-        "or a folder\nof such. Exit status: 0 all have a verdict; 2 wrong use; 3 an exercise "
-        "could not be judged and is unscored."
+        "Judge what students handed in, behind walls. Exit status: 0 all have a verdict; 2 wrong "
+        "use; 3 an exercise could not be judged and is unscored."
     )
-    parser.add_argument("submissions", nargs="+", metavar="SUBMISSIONS", type=Path)
+    parser.add_argument(
+        "submissions",
+        nargs="+",
+        metavar="SUBMISSIONS",
+        type=Path,
+        help="a folder or zip or tar file with a student's exNN files, or a folder of such",
+    )
     parser.add_argument("--exercises", nargs="+", default=[], metavar="NN", help="default: all")
     parser.add_argument("--json", type=Path, metavar="F", help="write all there is to say to F")
     parser.add_argument("--csv", type=Path, metavar="F", help="write a row of points a student")
@@ -65,6 +70,7 @@ def run(arguments):
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from minigrad.course import submissions
 
+    wrong_use = (UsageError, manifest.CourseError, manifest.ManifestError, OSError)
     try:
         course = manifest.find(arguments.course)
         chosen = _chosen(course, arguments.exercises)
@@ -72,13 +78,7 @@ def run(arguments):
         found = submissions.find(arguments.submissions, names)
         _check_targets(arguments, len(found))
         seed = hidden_seed(course) if arguments.seed is None else arguments.seed
-    except (
-        UsageError,
-        manifest.CourseError,
-        manifest.ManifestError,
-        submissions.SubmissionError,
-        OSError,
-    ) as error:
+    except (*wrong_use, submissions.SubmissionError) as error:
         print(f"minigrad grade: {error}", file=sys.stderr)
         return USAGE
     return _grade_and_report(course, chosen, found, seed, arguments)
@@ -107,13 +107,19 @@ def _grade_and_report(course, exercises, found, seed, arguments):
     if tier != TIERS[0]:
         print("These walls stop accidents, not every attack: grade strangers on Linux, as root or")
         print("where user namespaces are allowed.")
-    if arguments.json:
-        reports.write_json(arguments.json, exercises, graded, tier)
-    if arguments.csv:
-        reports.write_csv(arguments.csv, exercises, graded)
-    if arguments.gradescope:
-        reports.write_gradescope(arguments.gradescope, exercises, graded)
-    return FAULTY if any(each.score is None for each in graded) else GRADED
+    complete = all(each.score is not None for each in graded)
+    for path, write, more in (
+        (arguments.json, reports.write_json, [tier]),
+        (arguments.csv, reports.write_csv, []),
+        (arguments.gradescope, reports.write_gradescope, []),
+    ):
+        try:
+            if path:
+                write(path, exercises, graded, *more)
+        except OSError as error:
+            print(f"minigrad grade: {path} could not be written: {error}", file=sys.stderr)
+            complete = False
+    return GRADED if complete else FAULTY
 
 
 def grade(
@@ -193,7 +199,7 @@ def _graded(judge, exercises, submission, staging, step, stop):
                     judgement = judge.judge(exercise, laid_out.folder)
                 judgements.append(reports.tidied(judgement, laid_out.folder))
                 step()
-    except OSError as error:
+    except Exception as error:  # whatever it is, the other students are to be graded
         judgements += [fault(exercise, error) for exercise in exercises[len(judgements) :]]
     reasons = dict.fromkeys(refused[e.name] for e in exercises if e.name in refused)
     remarks = tuple(reports.visible(why) for why in reasons if not why.endswith("is not there"))
@@ -206,20 +212,20 @@ def refusal(exercise, reason):
     from minigrad.course import judge
     from minigrad.sandbox import verdicts
 
-    results = [
-        judge.Result(
-            test, exercise.function_of(test).name, points, verdicts.Unreadable.kind, reason
-        )
+    kind = verdicts.Unreadable.kind
+    results = tuple(
+        judge.Result(test, exercise.function_of(test).name, points, kind, reason)
         for test, points in exercise.points.items()
-    ]
-    return judge.Judgement(exercise.name, tuple(results))
+    )
+    return judge.Judgement(exercise.name, results)
 
 
 def fault(exercise, error):
     """The Judgement on an answer that this machine could not lay out."""
     from minigrad.course import judge
 
-    return judge.Judgement(exercise.name, fault=f"the submission cannot be laid out: {error}")
+    words = f"the submission cannot be laid out: {type(error).__name__}: {error}"
+    return judge.Judgement(exercise.name, fault=words)
 
 
 def _interrupt(judge):
@@ -238,7 +244,7 @@ def course_root(course):
 def hidden_seed(course):
     """The seed of a course's graded inputs: random, made when first asked for, then kept.
 
-    Raises UsageError if its file holds something else.
+    Raises UsageError if its file holds something else, or cannot be made.
     """
     path = course_root(course) / SEED_FILE
     try:
@@ -247,6 +253,8 @@ def hidden_seed(course):
             file.write(f"{secrets.randbits(63)}\n")
     except FileExistsError:
         pass
+    except OSError as error:
+        raise UsageError(f"no seed can be kept in {path} ({error.strerror}); give --seed") from None
     text = path.read_text(encoding="ascii", errors="replace").strip()
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"{path} should hold a whole number; remove it and grade everybody again")
@@ -279,14 +287,11 @@ def _check_targets(arguments, count):
 @contextlib.contextmanager
 def _progress(total):
     """A function to call after each exercise; a bar where a person watches."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or importlib.util.find_spec("tqdm") is None:
         yield lambda: None
         return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield lambda: None
-        return
+    from tqdm import tqdm
+
     with tqdm(total=total, unit="exercise", leave=False, delay=2, dynamic_ncols=True) as bar:
         yield lambda: bar.update()
 

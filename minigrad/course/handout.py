@@ -48,6 +48,7 @@ class HandoutError(Exception):
 
 def add_arguments(parser):
     """The options of ``minigrad handout``."""
+    parser.description = "Make a folder to give to students: stubs, tests and what these need."
     parser.add_argument("exercises", nargs="*", metavar="NN", help="which ones; all by default")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
     parser.add_argument("--course", type=Path, default=Path(), help="folder of the course")

@@ -6,9 +6,9 @@ harmless for where it goes: no control characters on a screen, no formulas in a 
 
 import csv
 import dataclasses
-import io
 import json
 import re
+import sys
 import unicodedata
 from dataclasses import dataclass
 
@@ -73,6 +73,10 @@ def tidied(judgement, folder):
     results = tuple(
         dataclasses.replace(
             result,
+            # One copy for a whole class.
+            test=sys.intern(result.test),
+            function=sys.intern(result.function),
+            kind=sys.intern(result.kind),
             message=tidy(result.message),
             frames=tuple((tidy(f), line, tidy(n), tidy(t)) for f, line, n, t in result.frames),
         )
@@ -118,7 +122,8 @@ def table(exercises, graded):
     rows = [["student", *heads, "total"], *rows, ["points", *totals, sum(totals)]]
     cells = [[UNSCORED if cell is None else str(cell) for cell in row] for row in rows]
     for row in cells:
-        row[0] = row[0] if _width(row[0]) <= NAME_WIDTH else row[0][: NAME_WIDTH // 2] + "…"
+        while _width(row[0]) > NAME_WIDTH:
+            row[0] = row[0].removesuffix("…")[:-1] + "…"
     widths = [max(map(_width, column)) for column in zip(*cells)]
     lines = [
         "  ".join([name + " " * (widths[0] - _width(name)), *map(str.rjust, rest, widths[1:])])
@@ -149,7 +154,7 @@ def _width(text):
 
 def write_json(path, exercises, graded, tier):
     """Everything that is known, for programs."""
-    content = {
+    head = {
         "minigrad": minigrad.__version__,
         "tier": tier,
         "walls": TIERS[tier],
@@ -157,19 +162,25 @@ def write_json(path, exercises, graded, tier):
             {"name": exercise.name, "title": exercise.title, "points": exercise.total}
             for exercise in exercises
         ],
-        "submissions": [
-            {
-                "student": each.student,
-                "file": each.file,
-                "score": each.score,
-                "points": sum(exercise.total for exercise in exercises),
-                "remarks": list(each.remarks),
-                "exercises": list(map(_exercise, exercises, each.judgements)),
-            }
-            for each in graded
-        ],
     }
-    _write(path, json.dumps(content, indent=1) + "\n")
+    # One after another: as a whole, a large class would take much memory.
+    with _replacing(path) as file:
+        file.write(json.dumps(head, indent=1).removesuffix("\n}") + ',\n "submissions": [')
+        for i, each in enumerate(graded):
+            text = json.dumps(_submission(exercises, each), indent=1)
+            file.write(f"{',' if i else ''}\n  " + text.replace("\n", "\n  "))
+        file.write("\n ]\n}\n")
+
+
+def _submission(exercises, each):
+    return {
+        "student": each.student,
+        "file": each.file,
+        "score": each.score,
+        "points": sum(exercise.total for exercise in exercises),
+        "remarks": list(each.remarks),
+        "exercises": list(map(_exercise, exercises, each.judgements)),
+    }
 
 
 def _exercise(exercise, judgement):
@@ -196,13 +207,12 @@ def _exercise(exercise, judgement):
 
 def write_csv(path, exercises, graded):
     """One row a student, for spreadsheets; what was not scored is empty."""
-    text = io.StringIO(newline="")
-    rows = csv.writer(text)
-    rows.writerow(["student", *(exercise.name for exercise in exercises), "total", "points"])
     possible = sum(exercise.total for exercise in exercises)
-    for each in graded:
-        rows.writerow([cell(each.student), *map(score, each.judgements), each.score, possible])
-    _write(path, text.getvalue())
+    with _replacing(path) as file:
+        rows = csv.writer(file)
+        rows.writerow(["student", *(exercise.name for exercise in exercises), "total", "points"])
+        for each in graded:
+            rows.writerow([cell(each.student), *map(score, each.judgements), each.score, possible])
 
 
 def cell(text):
@@ -253,7 +263,8 @@ def write_gradescope(path, exercises, graded):
         if content is None:
             place.unlink(missing_ok=True)
         else:
-            _write(place, json.dumps(content, indent=1) + "\n")
+            with _replacing(place) as file:
+                file.write(json.dumps(content, indent=1) + "\n")
 
 
 def _file_names(students):
@@ -270,6 +281,5 @@ def _file_names(students):
     return names
 
 
-def _write(path, text):
-    with replacing(path, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
+def _replacing(path):
+    return replacing(path, "w", encoding="utf-8", newline="")

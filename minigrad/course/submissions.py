@@ -167,15 +167,13 @@ def _packed(path, files):
 
 def _remove(root):
     """Remove a folder, whatever has become of the permissions in it."""
-
-    def again(function, path, _):
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700)
-            function(path)
-
-    shutil.rmtree(root, onerror=again)
     shutil.rmtree(root, ignore_errors=True)
+    if root.exists():
+        root.chmod(0o700)
+        for folder, inner, _ in os.walk(root):
+            for name in inner:
+                os.chmod(os.path.join(folder, name), 0o700)
+        shutil.rmtree(root)
 
 
 @dataclass

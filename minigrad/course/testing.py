@@ -92,7 +92,7 @@ def difference(got, want, tolerance=None, dtype="same", place=""):
     if not _same_kind(number, want):
         return differs(f"expected {words.kind(want)}, got {words.kind(got)}")
     if isinstance(want, (float, np.floating, complex, np.complexfloating)):
-        wrong = _far(np.asarray(number), np.asarray(want), tolerance).any()
+        wrong = _far(np.asarray(number), np.asarray(want), tolerance, dtype).any()
     else:
         wrong = number != want
     return differs("") if wrong else None
@@ -120,7 +120,7 @@ def _array_difference(got, want, tolerance, dtype):
     floats = got.dtype.kind == "f" and want.dtype.kind == "f"
     if got.dtype != want.dtype and not (dtype == "float" and floats):
         return f"expected the dtype {want.dtype}, got {got.dtype}"
-    wrong = _far(got, want, tolerance)
+    wrong = _far(got, want, tolerance, dtype)
     if not wrong.any():
         return None
     first = tuple(map(int, np.argwhere(wrong)[0])) if want.ndim else ()
@@ -136,13 +136,18 @@ def _number(value, digits):
     return f"{value:.{digits}g}" if value.dtype.kind in "fc" else f"{value.item()!r}"
 
 
-def _far(got, want, tolerance):
-    """Where two arrays of one shape differ by more than the tolerance allows: booleans."""
+def _far(got, want, tolerance, dtype):
+    """Where two arrays of one shape differ by more than the tolerance allows: booleans.
+
+    The tolerance is that of the expected dtype: an answer that is less exact than that does not
+    make itself right by saying so, except where single precision is allowed.
+    """
     if want.dtype.kind not in "fc":
         return np.asarray(got != want)
     if tolerance is None:
-        pair = [x.real.dtype.name for x in (got, want)]
-        tolerance = max(TOLERANCES.get(name, 0.0) for name in pair)
+        tolerance = TOLERANCES.get(want.real.dtype.name, 0.0)
+        if dtype == "float" and got.real.dtype.name == "float32":
+            tolerance = max(tolerance, TOLERANCES["float32"])
     finite = np.abs(want[np.isfinite(want)])
     scale = finite.max() if finite.size and finite.max() > 0 else 1.0
     wide = np.result_type(got, want, np.float64)

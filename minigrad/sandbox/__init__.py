@@ -1,7 +1,8 @@
 """Runs code that nobody trusts: plain values in, plain values out, walls around.
 
 For the grader, for pass@k and for agents. `Sandbox` is all that others need; `plain` says what
-may pass, `jail` puts up the walls, `worker` is the process behind them.
+may pass, `jail` puts up the walls, `rules` says what the kernel refuses besides, `worker` is the
+process behind them.
 """
 
 from minigrad.sandbox.box import Limits, Sandbox, best_tier

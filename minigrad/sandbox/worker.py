@@ -38,11 +38,14 @@ class Student:
         given: path of a file whose functions build what a `plain.Given` names; None for none.
         may_import: top-level modules allowed beside the standard library.
         may_not_call: dotted names, such as ``"numpy.einsum"``, that raise when called.
+        given_source: the content of ``given``, where this process may not read it; else None.
     """
 
-    def __init__(self, folder, name, given=None, may_import=("numpy",), may_not_call=()):
+    def __init__(
+        self, folder, name, given=None, may_import=("numpy",), may_not_call=(), given_source=None
+    ):
         self.folder, self.name = os.path.realpath(folder), name
-        self.given = _module("_given", given, _source(given)) if given else None
+        self.given = _module("_given", given, given_source or _source(given)) if given else None
         self.given_file = given and os.fspath(given)
         self.may_import = {*may_import, *sys.stdlib_module_names}
         self.may_not_call = may_not_call
@@ -195,7 +198,10 @@ class Student:
 
 def _module(name, path, source):
     """The module that a source makes, in sys.modules while and after it runs."""
-    code = compile(source, path, "exec", dont_inherit=True)
+    try:
+        code = compile(source, path, "exec", dont_inherit=True)
+    except ValueError as error:  # null bytes, before Python 3.11.4
+        raise SyntaxError(str(error)) from None
     module = types.ModuleType(name)
     module.__file__ = os.fspath(path)
     sys.modules[name] = module
@@ -282,12 +288,16 @@ def main():
     sys.path.extend([settings["site"], here])
     jail, globals()["plain"] = importlib.import_module("jail"), importlib.import_module("plain")
     sys.path.remove(here)
+    student = settings["student"]
+    if settings["tier"] == "user" and student["given"]:
+        # The new user may not be let into the instructor's folders.
+        student["given_source"] = _source(student["given"])
     jail.enter(settings)
     # The student's own files may bear these names.
     for name in ("plain", "jail", "rules"):
         sys.modules.pop(name, None)
     _make_chance_repeatable()
-    student = Student(**settings["student"])
+    student = Student(**student)
     write_frame(replies, plain.encode(None))
     while (frame := read_frame(requests)) is not None:
         request = plain.decode(frame, functions=True)
