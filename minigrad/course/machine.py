@@ -14,7 +14,7 @@ import minigrad
 
 PACKAGES = {
     "needed": ("numpy", "numba", "ml_dtypes"),
-    "course": ("jupyterlab", "matplotlib", "tqdm"),
+    "course": ("jupyterlab", "matplotlib", "tqdm", "regex", "safetensors", "jinja2"),
     "test": ("pytest", "nbval", "pytest-xdist", "pytest-timeout", "hypothesis", "import-linter"),
     "gpu": ("cupy-cuda12x", "cupy-cuda13x", "cupy", "numba-cuda"),
 }

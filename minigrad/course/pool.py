@@ -113,8 +113,12 @@ def judge_all(course, jobs, workers, **settings):
     def work():
         with Judge(course, **settings) as one, contextlib.suppress(queue.Empty):
             while True:
-                index, job = waiting.get_nowait()
-                done.put((index, one.judge(*job)))
+                index, (exercise, *job) = waiting.get_nowait()
+                try:
+                    found = one.judge(exercise, *job)
+                except Exception as error:  # whoever waits must hear of it
+                    found = judge.Judgement(exercise.name, fault=f"{type(error).__name__}: {error}")
+                done.put((index, found))
 
     with concurrent.futures.ThreadPoolExecutor(workers) as threads:
         for _ in range(workers):
