@@ -1721,6 +1721,39 @@ def torch_attention(torch, q, k, v, causal=False, mask=None, scale=None):
 
 
 RAGGED_MASK = np.array([[1, 0, 1, 1], [0, 1, 0, 0], [1, 1, 1, 0]], bool)
+shaped(
+    "linear",
+    lambda x, weight, bias: np.einsum("...k,kn->...n", x, weight) + bias,
+    [
+        ([(2, 3), (3, 4), (4,)], {}),
+        ([(3,), (3, 2), (2,)], {}),
+        ([(2, 1, 3), (3, 5), (5,)], {}),
+        ([(0, 3), (3, 2), (2,)], {}),
+    ],
+    torch=lambda torch, x, weight, bias=None: torch.nn.functional.linear(x, weight.T, bias),
+    domains=(real, real, real),
+    roundings=8,
+)
+shaped(
+    "linear-without-bias",
+    lambda x, weight: np.einsum("...k,kn->...n", x, weight),
+    [([(2, 3), (3, 4)], {}), ([(2, 1, 3), (3, 2)], {})],
+    op="linear",
+    torch=lambda torch, x, weight: torch.nn.functional.linear(x, weight.T),
+    domains=(real, real),
+    roundings=8,
+)
+shaped(
+    "swiglu",
+    pointwise(lambda gate, up: gate / (1 + math.exp(-gate)) * up),
+    [([(2, 3), (2, 3)], {}), ([(), ()], {}), ([(0, 4), (0, 4)], {})],
+    torch=lambda torch, gate, up: torch.nn.functional.silu(gate) * up,
+    domains=(real, real),
+    roundings=4,
+)
+
+
+PADDING = np.array([[0, 0, 1, 1], [0, 1, 1, 1]], bool)[:, None, None]
 ATTENTION = [
     ([(2, 3, 4, 5), (2, 3, 4, 5), (2, 3, 4, 5)], {}),
     ([(2, 2, 4, 3), (2, 2, 4, 3), (2, 2, 4, 3)], {"causal": True}),
@@ -1730,6 +1763,8 @@ ATTENTION = [
     ([(1, 2, 3, 2), (1, 2, 4, 2), (1, 2, 4, 2)], {"mask": RAGGED_MASK}),
     ([(2, 4, 3, 2), (2, 2, 4, 2), (2, 2, 4, 2)], {"mask": RAGGED_MASK[None, None], "causal": True}),
     ([(1, 1, 1, 3), (1, 1, 6, 3), (1, 1, 6, 3)], {"causal": True}),
+    ([(2, 4, 1, 3), (2, 2, 4, 3), (2, 2, 4, 5)], {"mask": PADDING}),
+    ([(2, 4, 3, 3), (2, 2, 4, 3), (2, 2, 4, 5)], {"mask": PADDING, "causal": True}),
 ]
 shaped(
     "scaled_dot_product_attention",
@@ -1738,6 +1773,40 @@ shaped(
     torch=torch_attention,
     domains=(real, real, real),
     roundings=8,
+)
+
+
+def turned(x, angles):
+    """Pair (x[i], x[i + H/2]) as a complex number, times e^(i angle)."""
+    half = x.shape[-1] // 2
+    z = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angles)
+    return np.concatenate([z.real, z.imag], axis=-1)
+
+
+def torch_rotary(torch, x, angles):
+    cos, sin = (
+        torch.tensor(np.concatenate([f(angles)] * 2, axis=-1), dtype=x.dtype)
+        for f in (np.cos, np.sin)
+    )
+    a, b = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-b, a], dim=-1) * sin
+
+
+ANGLES = np.outer(np.arange(4), [1.0, 0.3, 0.01])  # (L, H/2)
+shaped(
+    "rotary",
+    turned,
+    [
+        ([(4, 6)], {"angles": ANGLES}),
+        ([(2, 3, 4, 6)], {"angles": ANGLES}),
+        ([(2, 4, 5, 6)], {"angles": ANGLES[:, None]}),
+        ([(2, 4, 3, 6)], {"angles": np.stack([ANGLES, ANGLES + 2])[:, :, None]}),
+        ([(3, 2)], {"angles": np.array([2.0])}),
+        ([(2, 0, 3, 6)], {"angles": ANGLES[:1, None]}),
+    ],
+    call=lambda x, angles: mg.rotary(x, *(f(angles).astype(x.dtype) for f in (np.cos, np.sin))),
+    torch=torch_rotary,
+    roundings=4,
 )
 
 

@@ -85,6 +85,7 @@ def attention(q, k, v, mask=None, causal=False, scale=None):
     scores = scores * (1 / math.sqrt(H) if scale is None else scale)
     if causal:
         scores = np.where(np.tri(Lq, Lk, Lk - Lq) > 0, scores, -INF)
+    scores = scores if mask is None else np.where(mask, scores, -INF)
     return softmax(scores) @ np.repeat(v, group, 1)
 
 
@@ -92,8 +93,17 @@ def embedding(weight, ids):
     return weight[ids]
 
 
+def linear(x, weight, bias):
+    return x @ weight + (0 if bias is None else bias)
+
+
 def normal(*shape):
     return lambda rng: rng.normal(size=shape) * 2
+
+
+def turned(*shape):
+    """The transpose of a matrix of that shape."""
+    return lambda rng: rng.normal(size=shape).T
 
 
 def below(limit, *shape):
@@ -108,10 +118,20 @@ def targets(limit, *shape):
 def heads(B, n_h, n_kv, Lq, Lk, H, Hv=None):
     """Queries, keys and values, each stored as (B, L, heads, width) and then transposed."""
 
-    def turned(*shape):
+    def swapped(*shape):
         return lambda rng: rng.normal(size=shape).transpose(0, 2, 1, 3)
 
-    return turned(B, Lq, n_h, H), turned(B, Lk, n_kv, H), turned(B, Lk, n_kv, Hv or H), None
+    return swapped(B, Lq, n_h, H), swapped(B, Lk, n_kv, H), swapped(B, Lk, n_kv, Hv or H), None
+
+
+def padding(B, Lk):
+    """A mask (B, 1, 1, Lk) that hides the first keys of each batch entry, of one of them most."""
+
+    def draw(rng):
+        hidden = rng.permutation(np.linspace(1, Lk - 1, B).astype(int))
+        return (np.arange(Lk) >= hidden[:, None])[:, None, None]
+
+    return draw
 
 
 ATTENTION = "attention:scaled_dot_product_attention"
@@ -143,11 +163,16 @@ CASES = [
         {"ignore_index": 1, "label_smoothing": 0.1, "reduction": "sum"},
     ),
     ("embedding:embedding", embedding, [normal(5, 7), below(5, 3, 4)], {}),
+    ("activation:swiglu", lambda x, y: x * sigmoid(x) * y, [normal(3, 5), normal(3, 5)], {}),
+    ("decode:linear", linear, [normal(2, 3), normal(3, 5), normal(5)], {}),
     (ATTENTION, attention, heads(2, 2, 2, 5, 5, 4), {"causal": True}),
     (ATTENTION, attention, heads(1, 4, 2, 3, 7, 5), {"causal": True}),
     (ATTENTION, attention, heads(1, 3, 1, 5, 3, 2, 6), {"causal": False, "scale": 0.7}),
     (ATTENTION, attention, heads(2, 1, 1, 1, 1, 1), {"causal": True}),
     (ATTENTION, attention, heads(1, 2, 1, 6, 2, 3), {"causal": True}),
+    (ATTENTION, attention, heads(2, 6, 2, 1, 7, 5, 3), {"causal": True}),
+    (ATTENTION, attention, [*heads(2, 2, 1, 5, 5, 3)[:3], padding(2, 5)], {"causal": True}),
+    (ATTENTION, attention, [*heads(2, 4, 2, 1, 6, 3)[:3], padding(2, 6)], {}),
 ]
 LARGE = [
     ("activation:gelu", gelu, [normal(101, 77)], {"approximate": "none"}),
@@ -162,6 +187,14 @@ LARGE = [
     ("embedding:embedding", embedding, [normal(11, 300), below(11, 400)], {}),
     (ATTENTION, attention, heads(2, 6, 2, 70, 93, 20), {"causal": True}),
     (ATTENTION, attention, heads(3, 3, 3, 97, 33, 33, 40), {"causal": False}),
+    (ATTENTION, attention, heads(3, 6, 2, 1, 600, 40, 33), {"causal": True}),
+    (ATTENTION, attention, [*heads(2, 4, 2, 70, 93, 20)[:3], padding(2, 93)], {"causal": True}),
+    (ATTENTION, attention, [*heads(2, 4, 2, 1, 513, 20)[:3], padding(2, 513)], {"causal": True}),
+    ("activation:swiglu", lambda x, y: x * sigmoid(x) * y, [normal(101, 77), normal(101, 77)], {}),
+    ("decode:linear", linear, [normal(1, 301), normal(301, 257), None], {}),
+    ("decode:linear", linear, [normal(2, 2, 77), normal(77, 131), normal(131)], {}),
+    ("decode:linear", linear, [normal(3, 19), normal(19, 4099), None], {}),
+    ("decode:linear", linear, [normal(1, 2, 70), turned(1033, 70), None], {}),
 ]
 
 
@@ -265,7 +298,11 @@ def test_number_of_threads_changes_no_bit(case, rng):
             np.testing.assert_array_equal(first, again)
 
 
-@pytest.mark.parametrize("case", LARGE, ids=case_id)
+# A matrix that is not contiguous is left to the specification.
+ANY_STRIDES = [case for case in LARGE if case[0] != "decode:linear"]
+
+
+@pytest.mark.parametrize("case", ANY_STRIDES, ids=case_id)
 def test_strides_and_read_only_views_change_no_bit(case, rng):
     where, _, arguments, params = case
     op, arrays = kernel(where), make(rng, arguments, np.float32)
@@ -432,7 +469,12 @@ def test_cases_left_to_the_specification():
     assert kernel(ATTENTION).supports(q, q[:, :2], q[:, :2], None, **usual)
     assert not kernel(ATTENTION).supports(q, q, q, np.ones((5, 5), bool), **usual)
     assert not kernel(ATTENTION).supports(q, q[:, :3], q[:, :3], None, **usual)
-    assert not kernel(ATTENTION).supports(q[:, :, :1], q, q, None, **usual)
+    assert kernel(ATTENTION).supports(q, q, q, np.ones((1, 1, 1, 5), bool), **usual)
+    assert not kernel(ATTENTION).supports(q, q, q, np.ones((1, 4, 1, 5), bool), **usual)
+    assert not kernel(ATTENTION).supports(q, q, q, np.ones((1, 1, 1, 5)), **usual)
+    tables = {"cos": np.ones((5, 1), np.float32), "sin": np.ones((5, 1), np.float32)}
+    assert not kernel("rotary:rotary").supports(q, **tables)
+    assert kernel("rotary:rotary").supports(q.swapaxes(1, 2), cos=tables["cos"][:, None], sin=q[0])
     assert not kernel("embedding:embedding").supports(x, x)
 
 

@@ -31,7 +31,8 @@ def run(args):
 
 
 def _sample(args):
-    from minigrad import inference, text, training
+    from minigrad import text, training
+    from minigrad.inference import sampling
 
     model, notes = training.load_model(args.checkpoint)
     if "characters" not in notes:
@@ -45,7 +46,7 @@ def _sample(args):
     how = {"greedy": True} if args.greedy else how
     ids = tokenizer.encode(args.prompt)
     print(args.prompt.lstrip("\n"), end="", flush=True)
-    for token in inference.stream(model, ids, args.length, seed=args.seed, **how):
+    for token in sampling.stream(model, ids, args.length, seed=args.seed, **how):
         print(tokenizer.decode([token]), end="", flush=True)
     print()
     return 0

@@ -6,7 +6,7 @@ import textwrap
 
 PROMPT = "\n"
 
-#: ways to choose the next character: label, what it does, options of ``inference.stream``
+#: ways to choose the next character: label, what it does, options of ``inference.sample``
 STRATEGIES = (
     ("greedy", "always the likeliest", {"greedy": True}),
     ("temperature 0.8", "draw, a little tamer", {"temperature": 0.8}),

@@ -23,19 +23,18 @@ class scaled_dot_product_attention:
     """q (B, n_h, Lq, H), k (B, n_kv, Lk, H), v (B, n_kv, Lk, Hv) -> softmax(q kᵀ scale) v, of shape
     (B, n_h, Lq, Hv); query head i reads key-value head i // (n_h / n_kv).
 
-    `causal`: query i sees keys up to i + Lk - Lq. A query that sees nothing gets zeros. Saved:
-    q, k, v and the log-sum-exp (B * n_h, Lq) of the scaled scores.
+    `mask` hides keys from all queries of a batch entry: bool, (B, 1, 1, Lk). `causal`: query i sees
+    keys up to i + Lk - Lq. A query that sees nothing gets zeros. Saved: q, k, v, which keys are
+    visible, and the log-sum-exp (B * n_h, Lq) of the scaled scores.
     """
 
     dtypes = ("float32", "float64")
 
     @staticmethod
     def supports(q, k, v, mask, *, causal, scale):
-        # A single query reads each key once, so that copying keys into panels does not pay.
         return (
-            mask is None
+            _hides_keys(mask, q, k)
             and q.ndim == k.ndim == v.ndim == 4
-            and q.shape[2] > 1
             and q.shape[0] == k.shape[0]
             and q.shape[3] == k.shape[3]
             and k.shape[:3] == v.shape[:3]
@@ -46,18 +45,25 @@ class scaled_dot_product_attention:
     @staticmethod
     def forward(q, k, v, mask=None, *, causal=False, scale=None):
         B, n_h, Lq, H = q.shape
+        visible = _visible(mask, k)
+        if Lq == 1:  # each key is read once, so that copying keys into panels would not pay
+            from minigrad.cpu import decode
+
+            scaled = _scale(scale, q)
+            out, lse = decode.attend(q, _unit_rows(k), _unit_rows(v), visible, scaled)
+            return out, (q, k, v, visible, lse)
         out = np.empty((B, n_h, Lq, v.shape[3]), q.dtype)
         lse = np.empty((B * n_h, Lq), q.dtype)
-        arrays = *map(_unit_rows, (q, k, v)), out, lse
+        arrays = *map(_unit_rows, (q, k, v)), visible, out, lse
         cost = 0.02 * q.itemsize * Lq * k.shape[2] * H
         parallel_rows(_attend, B * n_h, *arrays, causal, _scale(scale, q), cost=cost)
-        return out, (q, k, v, lse)
+        return out, (q, k, v, visible, lse)
 
     @staticmethod
     def backward(g, saved, needs, *, causal=False, scale=None):
-        q, k, v, lse = saved
+        q, k, v, visible, lse = saved
         dq, dk, dv = (np.empty(x.shape, x.dtype) for x in (q, k, v))
-        arrays = *map(_unit_rows, (q, k, v, g)), lse, dq, dk, dv
+        arrays = *map(_unit_rows, (q, k, v, g)), visible, lse, dq, dk, dv
         heads = k.shape[0] * k.shape[1]
         cost = 0.05 * q.itemsize * q.size * k.shape[2] / max(heads, 1)
         parallel_rows(_attend_grad, heads, *arrays, causal, _scale(scale, q), cost=cost)
@@ -72,10 +78,28 @@ class scaled_dot_product_attention:
         ]
         B, n_h, Lq, H = q.shape
         out, moved = (np.empty((B, n_h, Lq, v.shape[3]), q.dtype) for _ in range(2))
-        arrays = *map(_unit_rows, (q, k, v, *moves)), out, moved
+        visible = _visible(values[3], k)
+        arrays = *map(_unit_rows, (q, k, v, *moves)), visible, out, moved
         cost = 0.06 * q.itemsize * Lq * k.shape[2] * H
         parallel_rows(_attend_jvp, B * n_h, *arrays, causal, _scale(scale, q), cost=cost)
         return out, moved
+
+
+def _hides_keys(mask, q, k):
+    """Whether a mask is None or bool of a shape like (B, 1, 1, Lk), the same for all queries."""
+    if mask is None:
+        return True
+    shape = (1,) * (4 - mask.ndim) + mask.shape
+    want = k.ndim == 4 and ((1, q.shape[0]), (1,), (1,), (1, k.shape[2]))
+    return mask.dtype == bool and want and all(n in few for n, few in zip(shape, want))
+
+
+def _visible(mask, k):
+    """Which keys of each batch entry are visible, (B, Lk) bool, or (B, 0) when all are."""
+    if mask is None:
+        return np.empty((len(k), 0), bool)
+    flat = mask.reshape(mask.shape[0] if mask.ndim == 4 else 1, mask.shape[-1] if mask.ndim else 1)
+    return np.broadcast_to(flat, (len(k), k.shape[2]))
 
 
 def _unit_rows(x):
@@ -87,7 +111,7 @@ def _scale(scale, q):
     return q.dtype.type(1 / math.sqrt(q.shape[3]) if scale is None else scale)
 
 
-def _attend(start, stop, q, k, v, out, lse, causal, scale):
+def _attend(start, stop, q, k, v, visible, out, lse, causal, scale):
     """Some of the B * n_h query heads, forward, with scratch memory for one head."""
     keys, Hv = _padded(v)
     empty, width = functools.partial(np.empty, dtype=q.dtype), panel_width(q.dtype)
@@ -99,10 +123,10 @@ def _attend(start, stop, q, k, v, out, lse, causal, scale):
         empty((BLOCK, Hv)),
     )
     kernel = _compiled(_attend_heads, q.dtype, 3, (4, 2), (3, 3, 2, 2, 2))
-    kernel(start, stop, bool(causal), scale, q, k, v, out, lse, *scratch)
+    kernel(start, stop, bool(causal), scale, q, k, v, visible, out, lse, *scratch)
 
 
-def _attend_grad(start, stop, q, k, v, g, lse, dq, dk, dv, causal, scale):
+def _attend_grad(start, stop, q, k, v, g, visible, lse, dq, dk, dv, causal, scale):
     """Some of the B * n_kv key-value heads, backward, with scratch memory for one head."""
     (keys, Hk), (_, Hv) = _padded(k), _padded(v)
     empty, width = functools.partial(np.empty, dtype=q.dtype), panel_width(q.dtype)
@@ -122,10 +146,11 @@ def _attend_grad(start, stop, q, k, v, g, lse, dq, dk, dv, causal, scale):
     )
     dims = (3,) * 5 + (2,) * 7
     kernel = _compiled(_attend_grad_heads, q.dtype, 4, (2, 4, 4, 4), dims)
-    kernel(start, stop, bool(causal), scale, q, k, v, g, lse, dq, dk, dv, *scratch)
+    arrays = q, k, v, g, visible, lse, dq, dk, dv
+    kernel(start, stop, bool(causal), scale, *arrays, *scratch)
 
 
-def _attend_jvp(start, stop, q, k, v, dq, dk, dv, out, moved, causal, scale):
+def _attend_jvp(start, stop, q, k, v, dq, dk, dv, visible, out, moved, causal, scale):
     """Some of the B * n_h query heads, forward mode, with scratch memory for one head."""
     keys, Hv = _padded(v)
     empty, width = functools.partial(np.empty, dtype=q.dtype), panel_width(q.dtype)
@@ -141,7 +166,8 @@ def _attend_jvp(start, stop, q, k, v, dq, dk, dv, out, moved, causal, scale):
         empty((BLOCK, Hv)),
     )
     kernel = _compiled(_attend_jvp_heads, q.dtype, 6, (4, 4), (3,) * 4 + (2,) * 5)
-    kernel(start, stop, bool(causal), scale, q, k, v, dq, dk, dv, out, moved, *scratch)
+    arrays = q, k, v, dq, dk, dv, visible, out, moved
+    kernel(start, stop, bool(causal), scale, *arrays, *scratch)
 
 
 def _padded(x):
@@ -155,13 +181,14 @@ def _compiled(kernel, dtype, n_inputs, output_dims, scratch_dims):
     """A kernel for one dtype, with inputs of any strides: else each layout would be compiled."""
     number = types.float32 if dtype == np.float32 else types.float64
     inputs = [types.Array(number, 4, "A", readonly=True)] * n_inputs
+    inputs.append(types.Array(types.boolean, 2, "A", readonly=True))
     others = [types.Array(number, ndim, "C") for ndim in output_dims + scratch_dims]
     signature = types.void(types.intp, types.intp, types.boolean, number, *inputs, *others)
     return jit(SUMS, signature)(kernel)
 
 
 def _attend_heads(
-    start, stop, causal, scale, q, k, v, out, lse, k_turned, v_panels, q_rows, p, mixed
+    start, stop, causal, scale, q, k, v, visible, out, lse, k_turned, v_panels, q_rows, p, mixed
 ):
     # The unit of work is a query head of a batch entry.
     n_h, Lq, H = q.shape[1], q.shape[2], q.shape[3]
@@ -179,13 +206,13 @@ def _attend_heads(
             product(p, q_rows, k_turned, rows, H, near // width, False)
             for i in range(rows):
                 seen = _seen(first + i, Lq, Lk, causal)
-                lse_head[first + i] = _softmax(p[i], seen, near)
+                lse_head[first + i] = _softmax(p[i], visible[b], seen, near)
             product(mixed, p, v_panels, rows, near, len(v_panels), False)
             _copy(mixed, 0, rows, out_head, first, one)
 
 
 def _attend_jvp_heads(
-    start, stop, causal, scale, q, k, v, dq, dk, dv, out, moved,
+    start, stop, causal, scale, q, k, v, dq, dk, dv, visible, out, moved,
     k_turned, dk_turned, v_panels, dv_panels, q_rows, dq_rows, p, ds, mixed,
 ):  # fmt: skip
     # The unit of work is a query head. dS = dQ Kᵀ + Q dKᵀ; dP = P (dS - rowsum(P dS));
@@ -210,7 +237,7 @@ def _attend_jvp_heads(
             product(ds, q_rows, dk_turned, rows, H, near // width, True)
             for i in range(rows):
                 seen = _seen(first + i, Lq, Lk, causal)
-                _softmax(p[i], seen, near)
+                _softmax(p[i], visible[b], seen, near)
                 _softmax_jvp(p[i], ds[i], seen, near)
             product(mixed, p, v_panels, rows, near, len(v_panels), False)
             _copy(mixed, 0, rows, out[b, head], first, one)
@@ -220,7 +247,7 @@ def _attend_jvp_heads(
 
 
 def _attend_grad_heads(
-    start, stop, causal, scale, q, k, v, g, lse, dq, dk, dv,
+    start, stop, causal, scale, q, k, v, g, visible, lse, dq, dk, dv,
     k_turned, v_turned, k_panels, q_panels, g_panels, q_rows, g_rows,
     p, ds, dq_rows, dk_sum, dv_sum,
 ):  # fmt: skip
@@ -252,6 +279,7 @@ def _attend_grad_heads(
                 product(ds, g_rows, v_turned, rows, Hv, near // width, False)
                 for i in range(rows):
                     seen = _seen(first + i, Lq, Lk, causal)
+                    _hide(p[i], visible[b], seen)
                     _softmax_grad(p[i], ds[i], lse_head[first + i], seen, near)
                 product(dv_sum, p.T, g_panels, near, rows, len(g_panels), True)
                 product(dk_sum, ds.T, q_panels, near, rows, len(q_panels), True)
@@ -281,12 +309,25 @@ def _seen(i, Lq, Lk, causal):
     return max(i + 1 + Lk - Lq, 0) if causal else Lk
 
 
+@inner()
+def _hide(row, visible, seen):
+    """Scores of keys that are not visible become -infinity; 0 if nothing is seen, else `seen`."""
+    if visible.size == 0:
+        return seen
+    some = False
+    for j in range(seen):
+        some |= visible[j]
+        row[j] = row[j] if visible[j] else row.dtype.type(-np.inf)
+    return seen if some else 0
+
+
 @inner(SUMS)
-def _softmax(row, seen, near):
+def _softmax(row, visible, seen, near):
     """Turn the first `seen` scores into probabilities, then zeros up to `near`; the log-sum-exp.
 
     A row that sees nothing reports infinity, so that backward finds e**(score - lse) = 0.
     """
+    seen = _hide(row, visible, seen)
     top = scalar.row_max(row, seen)
     total = row.dtype.type(0)
     for j in range(seen):

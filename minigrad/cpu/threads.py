@@ -69,6 +69,13 @@ def parallel_rows(function, n_rows, *args, cost, grain=1):
     job.wait()
 
 
+def lend(job, count):
+    """Let `count` threads of the pool call `job.work()`, each as soon as it is free."""
+    waiting = _workers(count)
+    for _ in range(count):
+        waiting.put(job)
+
+
 class _Job:
     """Chunks of one call; whoever is free takes the next, the calling thread too."""
 

@@ -1,6 +1,7 @@
 """Fused ops: primitives specified by composed ops, with kernels that stand in for them."""
 
 import contextlib
+import functools
 import importlib
 
 from minigrad import backend
@@ -29,13 +30,11 @@ class Fused(Primitive):
         kernel = self.kernels.get(backend.device_of(array).partition(":")[0])
         if isinstance(kernel, str):
             kernel = self._load(kernel, array)
-        if kernel is None:
-            return None
-        if array.dtype.name not in kernel.dtypes or not array.dtype.isnative:
+        if kernel is None or array.dtype not in _dtypes_of(kernel):
             return None
         for value in values:
             dtype = getattr(value, "dtype", array.dtype)
-            if dtype != array.dtype and backend.is_floating(dtype):
+            if dtype is not array.dtype and dtype != array.dtype and backend.is_floating(dtype):
                 return None
         supports = getattr(kernel, "supports", None)
         return kernel if supports is None or supports(*values, **params) else None
@@ -51,27 +50,32 @@ class Fused(Primitive):
 
     def __call__(self, *args, **params):
         args, params = self._normalise(without_lists(args), params)
-        top, values = None, []
+        top, values, tangents, nested = None, [], None, False
         for arg in args:
             if isinstance(arg, Traced):
-                if top is None or arg.level > top:
-                    top = arg.level
-                arg = arg.data
+                level = arg.level
+                if top is None or top == CONSTANT:
+                    top = level
+                elif level != top and level != CONSTANT:
+                    nested = True
+                tangent, arg = arg.tangent, arg.data
+                if tangent is not None:
+                    tangents = tangents or [None] * len(args)
+                    tangents[len(values)] = tangent
+                if isinstance(arg, Traced) or isinstance(tangent, Traced):
+                    nested = True
             values.append(arg)
-        tangents = [arg.tangent if isinstance(arg, Traced) else None for arg in args]
-        forward_mode = any(tangent is not None for tangent in tangents)
         if (
-            any(isinstance(each, Traced) for each in (*values, *tangents))
+            nested
             or not backend.is_array(values[0])
-            or self._mixes_levels(args, top)
             or (kernel := self._kernel_for(values, params)) is None
-            or (forward_mode and not hasattr(kernel, "jvp"))
+            or (tangents and not hasattr(kernel, "jvp"))
         ):
             return super().__call__(*args, **params) if self.vjps else self._specified(args, params)
-        tangent = saved = None
+        moved = saved = None
         try:
-            if forward_mode:
-                out, tangent = kernel.jvp(values, tangents, **params)
+            if tangents:
+                out, moved = kernel.jvp(values, tangents, **params)
             else:
                 out, saved = kernel.forward(*values, **params)
         except explainable as error:
@@ -79,8 +83,8 @@ class Fused(Primitive):
         current = _state.get()
         if current.anomaly:
             self.check_finite(out, values)
-        if forward_mode:
-            return box(out, top, None, tangent)
+        if tangents:
+            return box(out, top, None, moved)
         if top is None:
             return out
         if top == CONSTANT or top < current.recording_since:
@@ -102,10 +106,6 @@ class Fused(Primitive):
             self.check_finite(plain(out), [plain(arg) for arg in args])
         return out
 
-    @staticmethod
-    def _mixes_levels(args, top):
-        return any(isinstance(arg, Traced) and arg.level not in (top, CONSTANT) for arg in args)
-
     def _compute(self, values, params):
         kernel = self._kernel_for(values, params) if backend.is_array(values[0]) else None
         if kernel is None:
@@ -125,6 +125,12 @@ class Fused(Primitive):
         out = self.forward(*boxed, **params)
         found = walk([(out, g)], level)
         return [None if p is None else found.get(b.node) for b, p in zip(boxed, parents)]
+
+
+@functools.cache
+def _dtypes_of(kernel):
+    """The dtypes of a kernel, which names them; in the byte order of this machine alone."""
+    return frozenset(backend.as_dtype(name) for name in kernel.dtypes)
 
 
 def fused(body):

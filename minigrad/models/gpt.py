@@ -1,12 +1,11 @@
 """The decoder-only transformer of the lectures, from the block as first drawn to GPT-2."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-import minigrad as mg
 from minigrad import nn
+from minigrad.models.decoder import Decoder
 from minigrad.nn.attention import NORMS, make_norm
 from minigrad.nn.layers import ACTIVATIONS, one_of
 
@@ -58,6 +57,16 @@ class GPTConfig:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"GPTConfig: dropout must be in [0, 1), got {self.dropout}")
 
+    @property
+    def n_kv_heads(self):
+        """How many heads keys and values have: as many as queries."""
+        return self.n_heads
+
+    @property
+    def d_head(self):
+        """The width of a head, H = D / n_h."""
+        return self.d_model // self.n_heads
+
     @classmethod
     def lecture(cls, vocab_size, context_length, d_model, n_heads, n_layers, **changes):
         """The block exactly as the lecture draws it: attention and a ReLU MLP, nothing else.
@@ -69,7 +78,7 @@ class GPTConfig:
         return cls(vocab_size, context_length, d_model, n_heads, n_layers, **{**drawn, **changes})
 
 
-class GPT(nn.Module):
+class GPT(Decoder):
     """A GPT: integer ids (B, L) to logits (B, L, V), one row of V for each next token.
 
     Weights start as in GPT-2: normal with standard deviation 0.02, those that write into the
@@ -92,7 +101,7 @@ class GPT(nn.Module):
             self.norm = make_norm(c.norm if c.norm_first else None, c.d_model, c.bias)
             if not c.tie_weights:
                 self.head = nn.Linear(c.d_model, c.vocab_size, bias=False)
-            self._initialise()
+            self.initialise()
 
     def _block(self):
         c = self.config
@@ -108,53 +117,12 @@ class GPT(nn.Module):
             dropout=c.dropout,
         )
 
-    def _initialise(self):
-        for name, parameter in self.named_parameters():
-            if parameter.ndim < 2:
-                continue
-            into_residual = name.endswith(("attention.output.weight", "mlp.down.weight"))
-            std = 0.02 / math.sqrt(2 * self.config.n_layers) if into_residual else 0.02
-            parameter.data[...] = nn.init.normal(parameter.shape, std)
-
-    def forward(self, ids):
-        """Logits (B, L, V) of ids (B, L), integers in [0, V) with L at most context_length.
-
-        Raises TypeError for ids that are not integers, ValueError for another rank, for L = 0 or
-        too long a sequence, and IndexError for ids outside the vocabulary.
-        """
-        ids = self._checked(ids)
-        L = ids.shape[1]
-        x = self.token_embedding(ids)  # (B, L) -> (B, L, D)
+    def placed(self, x, positions, past):
+        """Embeddings (B, L, D) plus those of their positions, then dropout."""
         if self.config.positions == "learned":
-            x = x + self.position_embedding.weight[:L]  # (B, L, D) + (L, D)
-        x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x)  # (B, L, D)
-        x = self.norm(x)
-        if self.config.tie_weights:
-            return x @ self.token_embedding.weight.T  # (B, L, D) @ (D, V) -> (B, L, V)
-        return self.head(x)  # (B, L, D) -> (B, L, V)
-
-    def _checked(self, ids):
-        c = self.config
-        ids = ids.data if isinstance(ids, mg.Tensor) else ids
-        ids = ids if mg.backend.is_array(ids) else np.asarray(ids)
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"GPT: ids must be integers, got dtype {ids.dtype}")
-        if ids.ndim != 2:
-            raise ValueError(f"GPT: ids must have shape (B, L), got {ids.shape}")
-        if not 1 <= ids.shape[1] <= c.context_length:
-            raise ValueError(
-                f"GPT: ids of shape {ids.shape} are {ids.shape[1]} tokens long, expected 1 to "
-                f"context_length = {c.context_length}"
-            )
-        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < c.vocab_size:
-            raise IndexError(
-                f"GPT: ids run from {ids.min()} to {ids.max()}, expected 0 to {c.vocab_size - 1} "
-                f"(vocab_size {c.vocab_size})"
-            )
-        return mg.backend.to_device(ids, self.token_embedding.weight.device)
-
-    def extra_repr(self):
-        c = self.config
-        return f"{self.num_parameters:,} parameters, context {c.context_length}"
+            table = self.position_embedding
+            if positions is None:
+                x = x + table.weight[past : past + x.shape[1]]  # (B, L, D) + (L, D)
+            else:
+                x = x + table(positions)
+        return self.dropout(x), None

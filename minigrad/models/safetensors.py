@@ -49,13 +49,18 @@ def save(path, arrays, metadata=None):
         offset += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    blocks = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays.values()]
-    text = text.replace(NO_SUM.encode(), _checksum(text, blocks).encode(), 1)
+    text = text.replace(NO_SUM.encode(), _checksum(text, _blocks(arrays)).encode(), 1)
     with files.replacing(path) as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        for block in blocks:
+        for block in _blocks(arrays):
             file.write(block)
+
+
+def _blocks(arrays):
+    """The bytes of each array, in order; one that is not contiguous is copied while it is used."""
+    for array in arrays.values():
+        yield np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def load(path, needs_checksum=False):

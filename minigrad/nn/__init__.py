@@ -3,8 +3,19 @@
 from minigrad.nn import init
 from minigrad.nn.attention import MultiHeadAttention, TransformerBlock
 from minigrad.nn.functional import functional_call
-from minigrad.nn.layers import MLP, Dropout, Embedding, Identity, LayerNorm, Linear, RMSNorm
+from minigrad.nn.latent import MultiHeadLatentAttention
+from minigrad.nn.layers import (
+    MLP,
+    Dropout,
+    Embedding,
+    Identity,
+    LayerNorm,
+    Linear,
+    RMSNorm,
+    SwiGLU,
+)
 from minigrad.nn.module import Module, ModuleList, Parameter, Sequential
+from minigrad.nn.rotary import rotary_tables
 
 __all__ = [
     "MLP",
@@ -16,10 +27,13 @@ __all__ = [
     "Module",
     "ModuleList",
     "MultiHeadAttention",
+    "MultiHeadLatentAttention",
     "Parameter",
     "RMSNorm",
     "Sequential",
+    "SwiGLU",
     "TransformerBlock",
     "functional_call",
     "init",
+    "rotary_tables",
 ]

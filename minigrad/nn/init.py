@@ -5,6 +5,7 @@ Draws come from the generator that ``mg.manual_seed`` seeds, or from that of ``s
 """
 
 import contextlib
+import contextvars
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from minigrad import backend
 
 RELU_GAIN = math.sqrt(2)
+_skipping = contextvars.ContextVar("whether values are skipped", default=False)
 
 
 @contextlib.contextmanager
@@ -24,24 +26,50 @@ def seeded(seed):
         yield
 
 
+@contextlib.contextmanager
+def skipped():
+    """Inside, parameters get their shapes, but neither values nor memory of their own: all entries
+    are one number. For models whose weights come from a file; each ``data`` is to be replaced."""
+    token = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(token)
+
+
+def is_skipped():
+    """Whether this is inside ``skipped()``."""
+    return _skipping.get()
+
+
+def hollow(shape, dtype=np.float32):
+    """An array of that shape whose entries are all one place in memory, which holds 0."""
+    shape = shape if isinstance(shape, tuple) else (shape,)
+    return np.lib.stride_tricks.as_strided(np.zeros((), dtype), shape, (0,) * len(shape))
+
+
 def zeros(shape):
     """All 0."""
-    return np.zeros(shape, np.float32)
+    return hollow(shape) if is_skipped() else np.zeros(shape, np.float32)
 
 
 def ones(shape):
     """All 1."""
-    return np.ones(shape, np.float32)
+    return hollow(shape) if is_skipped() else np.ones(shape, np.float32)
 
 
 def normal(shape, std=1.0, mean=0.0):
     """Normal with the given mean and standard deviation."""
+    if is_skipped():
+        return hollow(shape)
     draws = backend.generator().standard_normal(shape, dtype=np.float32)
     return np.asarray(draws * np.float32(std) + np.float32(mean), np.float32)
 
 
 def uniform(shape, low=-1.0, high=1.0):
     """Uniform in [low, high)."""
+    if is_skipped():
+        return hollow(shape)
     draws = backend.generator().random(shape, dtype=np.float32)
     return np.asarray(draws * np.float32(high - low) + np.float32(low), np.float32)
 

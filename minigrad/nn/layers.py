@@ -135,6 +135,22 @@ class MLP(Module):
         return self.activation
 
 
+class SwiGLU(Module):
+    """The gated MLP of Llama (Shazeer 2020): (…, D) -> (…, d_hidden) twice -> (…, D).
+
+    ``down(silu(gate(x)) · up(x))``: one half of the hidden units decides how much of the other
+    passes. Arguments: d_hidden, often 8/3·D, which makes three matrices as large as the two of MLP.
+    """
+
+    def __init__(self, d_model, d_hidden, bias=False):
+        self.gate = Linear(d_model, d_hidden, bias)
+        self.up = Linear(d_model, d_hidden, bias)
+        self.down = Linear(d_hidden, d_model, bias)
+
+    def forward(self, x):
+        return self.down(mg.swiglu(self.gate(x), self.up(x)))
+
+
 def as_tensor(x):
     """The Tensor itself, or a Tensor of an array or nested list."""
     return x if isinstance(x, mg.Tensor) else mg.tensor(x)

@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 
 from minigrad import backend, engine
+from minigrad.nn import init
 from minigrad.tensor import Tensor
 
 
@@ -18,7 +19,11 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data, dtype=np.float32, device=None):
-        super().__init__(data, dtype, device, requires_grad=True)
+        skipped = init.is_skipped()
+        super().__init__(0.0 if skipped else data, dtype, device, requires_grad=True)
+        if skipped:
+            self.data = init.hollow(np.shape(data), self.dtype)
+            self.requires_grad_()
 
 
 class Module:

@@ -72,7 +72,7 @@ from minigrad.ops.index import (
     tril,
     triu,
 )
-from minigrad.ops.linalg import cholesky, dot, inv, matmul, outer, solve, trace
+from minigrad.ops.linalg import cholesky, dot, inv, linear, matmul, outer, solve, trace
 from minigrad.ops.neural import (
     cross_entropy,
     dropout,
@@ -84,7 +84,9 @@ from minigrad.ops.neural import (
     rms_norm,
     silu,
     softmax,
+    swiglu,
 )
+from minigrad.ops.positions import rotary
 from minigrad.ops.reduce import (
     all,
     any,
@@ -127,6 +129,7 @@ for _module in (
     "index",
     "linalg",
     "neural",
+    "positions",
     "reduce",
     "shape",
 ):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from minigrad import backend
-from minigrad.engine import plain, primitive
+from minigrad.engine import fused, plain, primitive
 from minigrad.ops.einsum import einsum
 from minigrad.ops.elementwise import multiply
 from minigrad.ops.index import getitem, tril
@@ -63,6 +63,16 @@ def _product(x, y):
 
 _matmul.vjp(lambda g, y: _product(g, y.swapaxes(-1, -2)), _dmatmul_dy)
 _matmul.multilinear()
+
+
+@fused
+def linear(x, weight, bias=None):
+    """``x @ weight + bias``: x (..., K), weight (K, N), bias (N,); out (..., N)."""
+    y = matmul(x, weight)
+    return y if bias is None else y + bias
+
+
+linear.kernel("cpu", "minigrad.cpu.decode:linear")
 
 
 def dot(x, y):

@@ -83,6 +83,17 @@ silu.jvp(_dsilu)
 silu.kernel("cpu", "minigrad.cpu.activation:silu")
 
 
+@fused
+def swiglu(gate, up):
+    """``silu(gate) * up``: the gated unit of Shazeer (2020), without its products."""
+    if gate.shape != up.shape:
+        raise ValueError(f"gate has shape {tuple(gate.shape)} and up {tuple(up.shape)}")
+    return silu(gate) * up
+
+
+swiglu.kernel("cpu", "minigrad.cpu.activation:swiglu")
+
+
 def _shifted(x, axis):
     """``x`` less its largest entry: the same softmax, and no digits lost to a common offset."""
     highest = stop_gradient(max(x, axis=axis, keepdims=True))
