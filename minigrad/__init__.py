@@ -34,6 +34,7 @@ _parts = (
     "models",
     "nn",
     "optim",
+    "perf",
     "text",
     "training",
     "viz",

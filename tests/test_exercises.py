@@ -159,6 +159,11 @@ SPOILT = {
     "without running test_rows": ("exercises/test_ex98_sums.py", "def test_rows", "def check_rows"),
     "SyntaxError": ("exercises/test_ex98_sums.py", "def test_rows(", "def test_rows(("),
     "9 points, not 10 to 30": ("exercises/course.toml", "= 6", "= 1"),
+    "2 functions, not 3 to 8": (
+        "exercises/course.toml",
+        TOML[TOML.index("[ex98_sums.functions.given_twice]") :],
+        "",
+    ),
     "no mutant of rows": ("tests/mutants/ex98_sums/wrong_axis.py", "def rows", "def helper"),
     "calls numpy.sum": ("solutions/ex98_sums.py", "f(f(x))", "f(f(np.sum(x)))"),
 }

@@ -111,6 +111,56 @@ def test_the_message_begins_with_the_call():
     assert message(got, 1.0).startswith("f(<array of shape (5, 9), float64>)")
 
 
+def shown_call(*arguments, **keywords):
+    """The call as a message shows it, for a function with the parameters q, k and n."""
+    answers.Answer(lambda *_, **__: None, {"f": ["q", "k", "n"]}).f(*arguments, **keywords)
+    return answers.calls[-1][0]
+
+
+def test_arguments_have_names_where_several_hold_arrays(tmp_path):
+    row, pair = np.array([1.0, 2.0]), [np.array([3.0])]
+    assert shown_call(row, pair, 2) == "f(q=[1., 2.], k=[[3.]], n=2)"
+    assert shown_call(row, k=pair) == "f(q=[1., 2.], k=[[3.]])"
+    assert shown_call(row, [3.0], 2) == "f([1., 2.], [3.0], 2)"
+    assert shown_call(row, row, 2, 4) == "f([1., 2.], [1., 2.], 2, 4)"
+    path = tmp_path / "ex99_topic.py"
+    path.write_text("def f(q, /, k=0, *rest, n=1): pass\n\nx = lambda a: a\n")
+    assert answers.parameters(path) == {"f": ["q", "k"]}
+    for text in ("def f(:", "\0", "("):
+        path.write_text(text)
+        assert answers.parameters(path) == {}
+    assert answers.parameters(tmp_path / "none.py") == {}
+
+
+def test_deep_arrays_have_no_empty_lines_and_short_ones_one_line():
+    deep = np.array([[[[0.0]], [[10.5]]]])
+    assert shown_call(deep) == "f([[[[0.]], [[10.5]]]])"
+    assert "expected: [[[[1.]], [[11.5]]]] (array of shape (1, 2, 1, 1)" in message(deep, deep + 1)
+    deep = np.arange(12, dtype="f4").reshape(2, 2, 3)
+    lines = shown_call(deep, deep[0]).splitlines()
+    assert lines == [
+        "f(",
+        "    q=float32([[[ 0.,  1.,  2.],",
+        "                [ 3.,  4.,  5.]],",
+        "               [[ 6.,  7.,  8.],",
+        "                [ 9., 10., 11.]]]),",
+        "    k=float32([[0., 1., 2.],",
+        "               [3., 4., 5.]]),",
+        ")",
+    ]
+    assert "\n\n" not in message(deep, deep + 1).partition("expected")[2]
+
+
+def test_beside_large_arrays_only_short_ones_are_shown_whole():
+    large, small, row = np.zeros((5, 9)), np.ones((2, 3)), np.array([3, 1])
+    text = shown_call(large, small, row)
+    assert (
+        text
+        == "f(q=<array of shape (5, 9), float64>, k=<array of shape (2, 3), float64>, n=[3, 1])"
+    )
+    assert "q=[[1., 1., 1.],\n" in shown_call(small, small)
+
+
 def test_the_message_shows_the_call_that_the_answer_came_from():
     answer = answers.Answer(lambda function, x: (x * 2.0, [x]))
     first, second = answer.f(1.0), answer.g(3.0)

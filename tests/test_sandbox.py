@@ -275,6 +275,30 @@ def test_what_the_code_prints_is_kept_apart(folder):
         assert box.output == "read\ncalle\n… and 9 bytes more"
 
 
+def test_a_warning_is_printed_in_few_words_and_once(tmp_path):
+    code = """
+        import warnings
+
+        import numpy as np
+
+        def f(x):
+            warnings.warn("x is old")
+            np.mean(x)
+            return np.log(-1 - x.sum())
+        """
+    (tmp_path / "ex99_topic.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    with sandbox.Sandbox(tmp_path, "ex99_topic") as box:
+        for _ in range(2):
+            box.call("f", np.zeros(0))
+        box.close()
+        assert box.output.replace("slice.", "slice").splitlines() == [
+            "ex99_topic.py:7: x is old",
+            "ex99_topic.py:8: Mean of empty slice",
+            "ex99_topic.py:8: invalid value encountered in scalar divide",
+            "ex99_topic.py:9: invalid value encountered in log",
+        ]
+
+
 def test_a_process_that_ends_is_told_apart_and_the_next_call_starts_anew(folder):
     with sandbox.Sandbox(folder, "ex96_exits") as box:
         for _ in range(2):

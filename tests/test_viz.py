@@ -159,6 +159,49 @@ PICTURES = {
     "heatmap large": lambda: viz.heatmap(np.arange(1600).reshape(40, 40)),
     "heatmap masked": lambda: viz.heatmap(np.ones((3, 3)), mask=np.tri(3, dtype=bool)),
     "heatmap zero": lambda: viz.heatmap([[0.0]]),
+    "turning pairs": lambda: viz.turning_pairs(
+        np.arange(9)[:, None] * 100.0 ** (-np.arange(5) / 5), title="Fast hands and slow hands"
+    ),
+    "turning one pair": lambda: viz.turning_pairs([[0.5]], notes=["half a radian"]),
+    "turning noted": lambda: viz.turning_pairs(
+        np.ones((2, 3)), notes=["a rather long note under it", "b", "c"], columns=2
+    ),
+    "head sharing": lambda: viz.head_sharing(
+        {"MHA": (6, 6), "GQA": (6, 2), "MQA": (6, 1)},
+        notes={"MHA": "2 · 6 · H numbers", "GQA": "2 · 2 · H numbers\na third"},
+        title="Fewer keys to remember",
+    ),
+    "head sharing one": lambda: viz.head_sharing({"a head with a long name": (1, 1)}),
+    "cache blocks": lambda: viz.cache_blocks(
+        {
+            "GQA": [(2, {"k": 1, "v": 1}), (3, {"k": 1, "v": 1})],
+            "MLA": [(5, {"c": 4, "k_R": 0.5})],
+        },
+        title="Heads share what they remember",
+    ),
+    "cache blocks one": lambda: viz.cache_blocks({"alone": [(1, {"k": 0.25})]}, unit="numbers"),
+    "roofline": lambda: viz.roofline(
+        {
+            "prefill": [(8.0, 9e10, "L 16"), (30.0, 1.7e11, "L 64"), (100.0, 1.9e11, "L 256")],
+            "decode": [(0.5, 1.6e10, "B 1"), (1.0, 2.4e10, "B 2"), (7.6, 8.8e10, "B 16")],
+        },
+        2e11,
+        3.3e10,
+        title="Prefill waits for arithmetic, decode for memory",
+    ),
+    "roofline crowded": lambda: viz.roofline(
+        {name: [(2.0 + i / 50, 4e10, f"{name} {i}") for i in range(9)] for name in "ab"}, 2e11, 3e10
+    ),
+    "roofline bare": lambda: viz.roofline({}, 9.89e14, 3.35e12),
+    "token timeline": lambda: viz.token_timeline(
+        {
+            "short question": (0.0, 0.0, 0.08 + 0.016 * np.arange(32)),
+            "long $ answer": (0.1, 0.3, 0.4 + 0.016 * np.arange(96)),
+        },
+        measured="short question",
+        title="TTFT is the block",
+    ),
+    "token timeline one": lambda: viz.token_timeline({"x": (0.0, 0.0, [0.5])}, measured="x"),
     "bars": lambda: viz.bars(
         {"naive": 1.4, "tiled": 8.1, "cuBLAS": 50}, unit="TFLOP/s", title="Rungs", highlight="tiled"
     ),
@@ -175,6 +218,21 @@ PICTURES = {
         colors={"weights": "parameter", "gradients": "gradient"},
     ),
     "stacked empty": lambda: viz.stacked_bars({"nothing": {"weights": 0}}),
+    "token rows": lambda: viz.token_rows(
+        {"bytes": list("naïve 😀"), "1: n + a": ["na", b"\xc3", b"\xaf", "v", "e", " 😀"]},
+        lit=["na"],
+        title="One merge later",
+    ),
+    "token rows of bytes": lambda: viz.token_rows([("😀", [b"\xf0\x9f", b"\x98", b"\x80"])]),
+    "passages": lambda: viz.passages(
+        [
+            ("letters", 28.7, "t a eh\n\nosr $n$"),
+            ("a rather long name", 4.0, "What light is this, " + "and more " * 30),
+            ("Shakespeare", None, ""),
+        ],
+        unit="perplexity",
+        title="From noise to English",
+    ),
     "overview": lambda: overview.overview(),
     "overview measured": lambda: overview.overview(MEASURED),
 }
@@ -275,9 +333,20 @@ def test_the_same_picture_is_the_same_file(name, tmp_path):
         ("surface", ["SGD", "Adam", "Newton", "start", "minimum"]),
         ("attention", ["head 3", "␣", "$", "attention weight", "token that looks"]),
         ("heatmap", ["Wednesday", "−2.2", "3×10⁻⁷", "weight"]),
+        ("turning pairs", ["pair 0", "1 rad a step", "pair 4", "0.025 rad a step"]),
+        ("turning noted", ["a rather long note under it", "pair 2"]),
+        ("head sharing", ["MHA", "queries", "keys and values", "2 · 2 · H numbers a third"]),
+        ("cache blocks", ["GQA", "4 H", "MLA", "4.5 H", "k_R", "q"]),
+        ("token timeline", ["TTFT", "latency", "waits", "a token", "long $ answer", "time (s)"]),
+        ("token timeline one", ["time (ms)", "TTFT"]),
+        ("roofline", ["200 GFLOP/s", "33 GB/s", "6.06 FLOP/byte", "L 256", "B 1", "decode"]),
+        ("roofline bare", ["989 TFLOP/s", "295 FLOP/byte", "speed (TFLOP/s)"]),
         ("bars", ["1.4 TFLOP/s", "cuBLAS"]),
         ("bars log", ["2×10⁹ operations"]),
         ("stacked", ["16 bytes per parameter", "weights", "12"]),
+        ("token rows", ["bytes", "ï", "1: n + a", "␣"]),
+        ("token rows of bytes", ["F0", "9F", "98", "80"]),
+        ("passages", ["letters", "perplexity 28.7", "t a eh", "osr $n$", "Shakespeare"]),
         ("overview measured", ["before training", "after training", "ROMEO:"]),
     ],
 )
@@ -654,6 +723,19 @@ def test_the_map_names_every_notebook():
         (lambda: viz.heatmap([1, 2]), "not shape (2,)"),
         (lambda: viz.heatmap(np.ones((2, 2)), columns=["a"]), "1 column labels for 2 columns"),
         (lambda: viz.heatmap(np.ones((2, 2)), mask=np.ones((3, 2))), "mask has shape (3, 2)"),
+        (lambda: viz.turning_pairs([1.0]), "(positions, pairs), not (1,)"),
+        (lambda: viz.turning_pairs([[1, 2]], notes=["a"]), "1 notes for 2 pairs"),
+        (lambda: viz.head_sharing({"a": (6, 4)}), "'a': 6 heads cannot share 4"),
+        (lambda: viz.head_sharing({"a": (2, 1)}, notes={"b": "c"}), "notes for ['b']"),
+        (lambda: viz.head_sharing({}), "no designs"),
+        (lambda: viz.token_rows({}), "no rows"),
+        (lambda: viz.token_rows({"a": ["b" * 99]}), "points wide"),
+        (lambda: viz.passages([]), "no passages"),
+        (lambda: viz.cache_blocks({}), "no designs"),
+        (lambda: viz.cache_blocks({"a": [(0, {"k": 1})]}), "'a': every block needs a query"),
+        (lambda: viz.cache_blocks({"a": [(1, {"k": 0})]}), "'a': a block has no size"),
+        (lambda: viz.roofline({"a": [(0.0, 1.0, "x")]}, 1.0, 1.0), "a x: intensity is 0.0"),
+        (lambda: viz.roofline({}, 1.0, math.nan), "bandwidth is nan"),
         (lambda: viz.bars({"a": math.inf}), "bar 'a': inf is no length"),
         (lambda: viz.bars({"a": 0}, log=True), "no place on a logarithmic scale"),
         (lambda: viz.bars({"a": 1}, highlight="b"), "no bar 'b'"),

@@ -4,8 +4,10 @@ The file may run in this process (`LocalAnswer`, so that a debugger can step int
 the walls of a sandbox; plain values go in and come out either way.
 """
 
+import ast
 import collections
 import functools
+import warnings
 
 from minigrad.course import words
 from minigrad.sandbox import plain, verdicts, worker
@@ -23,16 +25,28 @@ def call_of(value):
     return calls[-1][0] if calls else ""
 
 
+def parameters(path):
+    """{function: names of its positional parameters} of a file; {} if it cannot be read."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {f.name: [a.arg for a in (*f.args.posonlyargs, *f.args.args)] for f in functions}
+
+
 class Answer:
     """``answer.function(*arguments)`` calls the learner's function, wherever it runs.
 
     Args:
         call: ``call(function, *arguments, **keywords)``, which returns a plain value or raises a
             :class:`minigrad.sandbox.Failure`.
+        parameters: {function: names of its parameters}, to be shown in messages; None for none.
     """
 
-    def __init__(self, call):
-        self._call, self._stopped = call, None
+    def __init__(self, call, parameters=None):
+        self._call, self._parameters, self._stopped = call, parameters or {}, None
 
     def __getattr__(self, function):
         if function.startswith("_"):
@@ -42,7 +56,8 @@ class Answer:
     def _called(self, function, *arguments, **keywords):
         if self._stopped:
             raise self._stopped
-        calls.append((words.call(function, arguments, keywords), None))
+        names = self._parameters.get(function, ())
+        calls.append((words.call(function, arguments, keywords, names), None))
         result = self._call(function, *arguments, **keywords)
         calls[-1] = (calls[-1][0], result)
         return result

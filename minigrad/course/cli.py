@@ -34,6 +34,9 @@ COMMANDS = {
     ),
     "sample": Command("minigrad.course.sample", "let a trained GPT write", MORE),
     "doctor": Command("minigrad.course.doctor", "what this machine has, and what is missing", MORE),
+    "chat": Command("minigrad.course.chat", "talk to a language model", MORE),
+    "generate": Command("minigrad.course.generate", "let a language model continue a text", MORE),
+    "download": Command("minigrad.course.download", "fetch a language model beforehand", MORE),
     "next": Command(
         "minigrad.course.next", "the next exercise: what to write, and where", EXERCISES
     ),

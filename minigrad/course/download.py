@@ -5,6 +5,10 @@ import sys
 
 def add_arguments(parser):
     """The options of ``minigrad download``."""
+    parser.epilog = (
+        "In the environment, MINIGRAD_CACHE names another folder to keep models in, and "
+        "MINIGRAD_OFFLINE=1 forbids fetching any: notebooks then use a small model of their own."
+    )
     parser.add_argument("model", nargs="?", help="which model; without it, what there is")
     parser.add_argument(
         "--from",

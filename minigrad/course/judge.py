@@ -109,7 +109,8 @@ def judge(course, exercise, folder, *, tier="open", limits=None, seed=0, hidden=
     from minigrad.course import plugin
 
     name_of = lambda test: getattr(exercise.function_of(test), "name", test)
-    recorder = plugin.Recorder(answers.Answer(box.call), seed, name_of)
+    answer = answers.Answer(box.call, answers.parameters(course.folder / f"{exercise.name}.py"))
+    recorder = plugin.Recorder(answer, seed, name_of)
     try:
         with box:
             status = plugin.run(course.test_file(exercise), recorder)

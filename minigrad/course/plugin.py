@@ -43,7 +43,8 @@ def answer(request):
     local = answers.LocalAnswer(
         folder, exercise.name, course.given, exercise.may_import, exercise.may_not_call
     )
-    return answers.Answer(local.call)
+    parameters = answers.parameters(course.folder / f"{exercise.name}.py")
+    return answers.Answer(local.call, parameters)
 
 
 @pytest.fixture

@@ -31,8 +31,7 @@ def run(args):
 
 
 def _sample(args):
-    from minigrad import text, training
-    from minigrad.inference import sampling
+    from minigrad import inference, text, training
 
     model, notes = training.load_model(args.checkpoint)
     if "characters" not in notes:
@@ -42,11 +41,13 @@ def _sample(args):
         texts = writing.write_all(model, tokenizer, args.prompt, args.length, args.seed)
         print(writing.side_by_side(texts, lines=20))
         return 0
-    how = dict(temperature=args.temperature, top_k=args.top_k, top_p=args.top_p)
-    how = {"greedy": True} if args.greedy else how
+    how = inference.Greedy()
+    if not args.greedy:
+        how = inference.Sample(args.temperature, args.top_k, args.top_p, seed=args.seed)
+    endless = inference.Window(model)
     ids = tokenizer.encode(args.prompt)
     print(args.prompt.lstrip("\n"), end="", flush=True)
-    for token in sampling.stream(model, ids, args.length, seed=args.seed, **how):
+    for token in inference.stream(endless, ids, args.length, how, cache=False):
         print(tokenizer.decode([token]), end="", flush=True)
     print()
     return 0

@@ -28,15 +28,16 @@ class Ink:
 PLAIN = Ink()
 
 
-def live():
-    """Whether the output is a terminal where lines can be coloured and written over."""
+def live(stream=None):
+    """Whether a stream (the output, unless given) is a terminal where lines can be coloured and
+    written over."""
     able = os.environ.get("TERM") != "dumb" and (os.name != "nt" or "WT_SESSION" in os.environ)
-    return able and sys.stdout.isatty()
+    return able and (stream or sys.stdout).isatty()
 
 
-def ink():
-    """The Ink for the output: colours on a terminal that has them, unless NO_COLOR is set."""
-    return Ink(live() and not os.environ.get("NO_COLOR"))
+def ink(stream=None):
+    """The Ink for a stream: colours on a terminal that has them, unless NO_COLOR is set."""
+    return Ink(live(stream) and not os.environ.get("NO_COLOR"))
 
 
 def columns():

@@ -54,6 +54,10 @@ def _tour(args):
     say("Before it has read a word, it writes:")
     print(writing.indented(before, 3), end="\n\n", flush=True)
     trainer, seconds = _train(model, tokenizer, tokenizer.encode(works), args)
+    if not args.quick:
+        from minigrad.course import pretrained
+
+        pretrained.keep(trainer)  # notebooks write with it where there is no larger model
     after = writing.write_all(model, tokenizer, writing.PROMPT, length, args.seed)
     say("The same model now, choosing each next character in four ways:")
     print(f"\n{writing.side_by_side(after)}", flush=True)
@@ -63,22 +67,13 @@ def _tour(args):
 
 
 def _train(model, tokenizer, ids, args):
-    from minigrad import data, optim, training
-
     say(
         "Now it reads. For every character it guesses the next one; one walk back through the "
         "computation says how each number should change to guess better. Repeat:"
     )
     print(flush=True)
     steps, batch = (QUICK_STEPS, QUICK_BATCH) if args.quick else (STEPS, BATCH)
-    learn, held_out = writing.split(ids)
-    trainer = training.Trainer(
-        model,
-        optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.1),
-        data.token_batches(learn, batch, model.config.context_length, seed=args.seed),
-        schedule=optim.cosine(LEARNING_RATE, steps, warmup=steps // 20, final=LEARNING_RATE / 30),
-        evaluate=lambda: training.held_out_loss(model, held_out, max_batches=20),
-    )
+    trainer = new_trainer(model, tokenizer, ids, steps, batch, args.seed)
     start = trainer.evaluate()
     trainer.evaluations.append((0, start))
     line = _Line(steps, model.config.context_length * batch, lambda: _glimpse(model, tokenizer))
@@ -95,6 +90,21 @@ def _train(model, tokenizer, ids, args):
     )
     print(flush=True)
     return trainer, seconds
+
+
+def new_trainer(model, tokenizer, ids, steps, batch, seed):
+    """The Trainer of a tour: a model that is to learn from token ids (L,) in a number of steps."""
+    from minigrad import data, optim, training
+
+    learn, held_out = writing.split(ids)
+    return training.Trainer(
+        model,
+        optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.1),
+        data.token_batches(learn, batch, model.config.context_length, seed=seed),
+        schedule=optim.cosine(LEARNING_RATE, steps, warmup=steps // 20, final=LEARNING_RATE / 30),
+        evaluate=lambda: training.held_out_loss(model, held_out, max_batches=20),
+        notes={"characters": list(tokenizer.characters)},
+    )
 
 
 def _glimpse(model, tokenizer):

@@ -20,7 +20,7 @@ from pathlib import Path
 from minigrad.course import manifest, pool, stubs
 
 MIN_MUTANTS = 3
-FUNCTIONS = range(3, 7)
+FUNCTIONS = range(3, 9)
 POINTS = range(10, 31)
 SEEDS = (0, 1, 2)
 #: put after a solution: every function of ``{names}`` answers as ``{body}`` says

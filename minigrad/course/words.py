@@ -1,8 +1,13 @@
 """Plain values in words, for messages: small arrays whole, large ones by shape and dtype."""
 
+import functools
+import re
+
 import numpy as np
 
 SMALL, MANY, LONG = 24, 200, 300
+#: the longest that a deep array is on one line
+SHORT = 40
 NESTS = (list, tuple, dict)
 USUAL = ("float64", "int64", "bool")
 LINE = 88
@@ -26,7 +31,7 @@ def value(thing, array=None):
         brackets = "[]" if type(thing) is list else "()"
         return nested([value(item, array) for item in thing], brackets, type(thing) is tuple)
     if type(thing) is dict and len(thing) <= SMALL:
-        parts = [f"{value(key)}: {value(item, array)}" for key, item in thing.items()]
+        parts = [beside(f"{value(key)}: ", item, array) for key, item in thing.items()]
         return nested(parts, "{}")
     if type(thing).__name__ == "Given":
         return thing.name + nested([value(item, array) for item in thing.arguments], "()")
@@ -66,16 +71,23 @@ def array_in_words(thing):
     return f"{text} ({kind})" if "\n" not in text else f"{kind}\n{indented(text)}"
 
 
-def array_in_code(thing):
-    """An array as an argument in a call; the dtype is left out where one would expect it."""
-    if thing.size > SMALL:
+def array_in_code(thing, crowded=False):
+    """An array as an argument in a call; the dtype is left out where one would expect it.
+
+    In a ``crowded`` call, with an array too large to be shown, only short ones are shown whole.
+    """
+    text = _elements(thing) if thing.size <= SMALL else ""
+    if not text or (crowded and "\n" in text):
         return f"<array of shape {thing.shape}, {thing.dtype}>"
-    text = _elements(thing)
-    return text if thing.dtype.name in USUAL else f"{thing.dtype}({text})"
+    return text if thing.dtype.name in USUAL else f"{hung(f'{thing.dtype}(', text)})"
 
 
 def _elements(thing):
-    return np.array2string(thing, precision=5, separator=", ", max_line_width=LINE - 2 * INDENT)
+    """The elements row by row, without empty lines; a short deep array on one line."""
+    text = np.array2string(thing, precision=5, separator=", ", max_line_width=LINE - 2 * INDENT)
+    text = re.sub(r"\n\n+", "\n", text)
+    line = re.sub(r"(?<=\[) | (?=[\],])", "", re.sub(r"\s+", " ", text))
+    return line if thing.ndim > 2 and len(line) <= SHORT else text
 
 
 def kind(thing):
@@ -91,20 +103,48 @@ def kind(thing):
     return f"{value(thing)}, of type {type(thing).__name__}"
 
 
-def call(function, arguments, keywords):
-    """A call as one would type it, small arrays whole."""
-    parts = [argument(thing) for thing in arguments]
-    parts += [f"{name}={argument(thing)}" for name, thing in keywords.items()]
+def call(function, arguments, keywords, names=()):
+    """A call as one would type it, small arrays whole.
+
+    Args:
+        function: its name.
+        arguments, keywords: what it was called with.
+        names: of the parameters, as far as they are known; they are shown where several arguments
+            are arrays, or hold some.
+    """
+    given = [*arguments, *keywords.values()]
+    several = sum(bool(_arrays(thing)) for thing in given) > 1
+    if not several or len(names) < len(arguments):
+        names = [""] * len(arguments)
+    prefixes = [name and f"{name}=" for name in (*names[: len(arguments)], *keywords)]
+    crowded = any(array.size > SMALL for thing in given for array in _arrays(thing))
+    parts = [argument(thing, crowded, prefix) for prefix, thing in zip(prefixes, given)]
     return function + nested(parts, "()")
 
 
-def argument(thing):
-    """An argument of a call; of a dict of many numbers the keys alone."""
-    if type(thing) is dict:
-        numbers = sum(item.size for item in thing.values() if type(item) is np.ndarray)
-        if numbers > SMALL:
-            return f"<dict of {', '.join(map(str, thing))}>"
-    return value(thing, array_in_code)
+def argument(thing, crowded=False, prefix=""):
+    """An argument of a call behind its name; of a dict of many numbers the keys alone."""
+    if type(thing) is dict and sum(array.size for array in _arrays(thing)) > SMALL:
+        return f"{prefix}<dict of {', '.join(map(str, thing))}>"
+    return beside(prefix, thing, functools.partial(array_in_code, crowded=crowded))
+
+
+def _arrays(thing):
+    """The arrays in an argument: itself, or elements of a list, tuple or dict."""
+    inside = thing.values() if type(thing) is dict else thing
+    items = inside if type(thing) in NESTS else [thing]
+    return [item for item in items if type(item) is np.ndarray]
+
+
+def beside(prefix, thing, array=None):
+    """A value behind a prefix; the rows of an array stay below one another."""
+    text = value(thing, array)
+    return hung(prefix, text) if array and type(thing) is np.ndarray else prefix + text
+
+
+def hung(prefix, text):
+    """A text behind a prefix, its other lines as far to the right as the first."""
+    return prefix + text.replace("\n", "\n" + " " * len(prefix))
 
 
 def indented(text, by=INDENT):

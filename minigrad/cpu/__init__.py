@@ -49,7 +49,7 @@ def warm_up(names=None, announce=None, dtype="float32"):
         where, arrays, params = examples[name]
         module, _, attribute = where.partition(":")
         kernel = getattr(importlib.import_module(f"minigrad.cpu.{module}"), attribute)
-        with _on_compilation(announce, name):
+        with on_compilation(announce, name):
             if hasattr(kernel, "forward"):
                 out, saved = kernel.forward(*arrays, **params)
                 kernel.backward(np.ones_like(out), saved, (True,) * len(arrays), **params)
@@ -85,7 +85,7 @@ def _examples(number):
 
 
 @contextlib.contextmanager
-def _on_compilation(announce, name):
+def on_compilation(announce, name):
     """Call announce(name) if Numba compiles anything inside the block, when it starts."""
     if announce is None:
         yield

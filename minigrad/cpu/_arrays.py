@@ -11,6 +11,11 @@ def contiguous(x):
     return x if x.flags.carray else np.array(x, order="C")
 
 
+def unit_rows(x):
+    """`x` with unit stride along its rows: itself or a copy. Its rows may lie anywhere."""
+    return x if x.strides[-1] == x.itemsize and x.flags.aligned else np.array(x, order="C")
+
+
 def rows_of(x):
     """(..., D) as a contiguous (rows, D)."""
     return contiguous(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])

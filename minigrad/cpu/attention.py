@@ -12,6 +12,7 @@ import numpy as np
 from numba import types
 
 from minigrad.cpu import scalar
+from minigrad.cpu._arrays import unit_rows
 from minigrad.cpu._jit import SUMS, inner, jit
 from minigrad.cpu.threads import parallel_rows
 from minigrad.cpu.tiles import dense, panel_width, product
@@ -50,11 +51,11 @@ class scaled_dot_product_attention:
             from minigrad.cpu import decode
 
             scaled = _scale(scale, q)
-            out, lse = decode.attend(q, _unit_rows(k), _unit_rows(v), visible, scaled)
+            out, lse = decode.attend(q, unit_rows(k), unit_rows(v), visible, scaled)
             return out, (q, k, v, visible, lse)
         out = np.empty((B, n_h, Lq, v.shape[3]), q.dtype)
         lse = np.empty((B * n_h, Lq), q.dtype)
-        arrays = *map(_unit_rows, (q, k, v)), visible, out, lse
+        arrays = *map(unit_rows, (q, k, v)), visible, out, lse
         cost = 0.02 * q.itemsize * Lq * k.shape[2] * H
         parallel_rows(_attend, B * n_h, *arrays, causal, _scale(scale, q), cost=cost)
         return out, (q, k, v, visible, lse)
@@ -63,7 +64,7 @@ class scaled_dot_product_attention:
     def backward(g, saved, needs, *, causal=False, scale=None):
         q, k, v, visible, lse = saved
         dq, dk, dv = (np.empty(x.shape, x.dtype) for x in (q, k, v))
-        arrays = *map(_unit_rows, (q, k, v, g)), visible, lse, dq, dk, dv
+        arrays = *map(unit_rows, (q, k, v, g)), visible, lse, dq, dk, dv
         heads = k.shape[0] * k.shape[1]
         cost = 0.05 * q.itemsize * q.size * k.shape[2] / max(heads, 1)
         parallel_rows(_attend_grad, heads, *arrays, causal, _scale(scale, q), cost=cost)
@@ -79,7 +80,7 @@ class scaled_dot_product_attention:
         B, n_h, Lq, H = q.shape
         out, moved = (np.empty((B, n_h, Lq, v.shape[3]), q.dtype) for _ in range(2))
         visible = _visible(values[3], k)
-        arrays = *map(_unit_rows, (q, k, v, *moves)), visible, out, moved
+        arrays = *map(unit_rows, (q, k, v, *moves)), visible, out, moved
         cost = 0.06 * q.itemsize * Lq * k.shape[2] * H
         parallel_rows(_attend_jvp, B * n_h, *arrays, causal, _scale(scale, q), cost=cost)
         return out, moved
@@ -100,11 +101,6 @@ def _visible(mask, k):
         return np.empty((len(k), 0), bool)
     flat = mask.reshape(mask.shape[0] if mask.ndim == 4 else 1, mask.shape[-1] if mask.ndim else 1)
     return np.broadcast_to(flat, (len(k), k.shape[2]))
-
-
-def _unit_rows(x):
-    """`x` with unit stride along its rows: itself or a copy. Its heads may lie anywhere."""
-    return x if x.strides[-1] == x.itemsize and x.flags.aligned else np.array(x, order="C")
 
 
 def _scale(scale, q):

@@ -18,6 +18,7 @@ from minigrad.cpu.team import (
     give,
     team,
 )
+from minigrad.cpu.threads import parallel_rows
 
 LARGE = 1 << 16  # elements of a matrix below which the usual product is as good
 
@@ -79,18 +80,23 @@ def attend(q, k, v, visible, scale):
     Returns out (B, n_h, 1, Hv) and the log-sum-exp (B * n_h, 1) of the scaled scores.
     """
     B, n_h, _, H = q.shape
-    n_kv, Hv = v.shape[1], v.shape[3]
+    n_kv, Lk, Hv = v.shape[1:]
     out, lse = np.empty((B * n_h, Hv), q.dtype), np.empty(B * n_h, q.dtype)
-    arrays = q.reshape(B, n_kv, n_h // n_kv, H) * scale, k, v, contiguous(visible), out, lse
+    arrays = q.reshape(B, n_kv, n_h // n_kv, H) * scale, k, v, contiguous(visible)
     ours = team()
-    if q.dtype == np.float32 and ours.lock.acquire(blocking=False):
+    # With more rows BLAS does the products around this, and watching helpers would take its core.
+    if B <= FEW and q.dtype == np.float32 and ours.lock.acquire(blocking=False):
         try:
             ours.call_helpers()
-            _lead_attention(ours.board, *arrays)
+            _lead_attention(ours.board, *arrays, out, lse)
         finally:
             ours.lock.release()
     else:
-        _alone()[q.dtype.name](*arrays)
+        attend_units, join = _without_team(q.dtype.name)
+        scores, mixed, parts = units.py_func(*arrays[:3])
+        cost = 0.05 * q.itemsize * n_h // n_kv * min(Lk, one_query.PART) * H
+        parallel_rows(attend_units, len(parts), *arrays, scores, mixed, parts, cost=cost)
+        join(mixed, parts, out, lse)
     return out.reshape(B, n_h, 1, Hv), lse.reshape(-1, 1)
 
 
@@ -116,13 +122,20 @@ def units(q, k, v):
     )
 
 
-def _attention_arrays(number):
-    """The types of what _lead_attention and _alone take."""
+def _attention_types(number):
+    """The types of (q, k, v, visible), of (scores, mixed, lse) and of (out, whole)."""
     given = types.Array(number, 4, "A", readonly=True)
-    return number[:, :, :, ::1], given, given, types.boolean[:, ::1], number[:, ::1], number[::1]
+    return (
+        (number[:, :, :, ::1], given, given, types.boolean[:, ::1]),
+        (number[:, :, ::1], number[:, :, ::1], number[:, ::1]),
+        (number[:, ::1], number[::1]),
+    )
 
 
-@jit(SUMS, types.void(BOARD, *_attention_arrays(types.float32)))
+GIVEN, _, MADE = _attention_types(types.float32)
+
+
+@jit(SUMS, types.void(BOARD, *GIVEN, *MADE))
 def _lead_attention(board, q, k, v, visible, out, whole):
     scores, mixed, lse = units(q, k, v)
     begin_attention(board, q, k, v, visible, scores, mixed, lse)
@@ -131,14 +144,19 @@ def _lead_attention(board, q, k, v, visible, out, whole):
 
 
 @functools.cache
-def _alone():
-    """The same without a team, for each dtype."""
+def _without_team(dtype):
+    """(the units of some range, what puts them together), compiled for one dtype."""
+    given, room, made = _attention_types(getattr(types, dtype))
+    span = types.intp, types.intp
 
-    def attend_alone(q, k, v, visible, out, whole):
-        scores, mixed, lse = units(q, k, v)
-        for unit in range(len(lse)):
+    def attend_units(start, stop, q, k, v, visible, scores, mixed, lse):
+        for unit in range(start, stop):
             one_query.attend_unit(unit, q, k, v, visible, scores, mixed, lse)
+
+    def join(mixed, lse, out, whole):
         one_query.join(mixed, lse, out, whole)
 
-    numbers = types.float32, types.float64
-    return {n.name: jit(SUMS, types.void(*_attention_arrays(n)))(attend_alone) for n in numbers}
+    return (
+        jit(SUMS, types.void(*span, *given, *room))(attend_units),
+        jit(SUMS, types.void(*room[1:], *made))(join),
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 
 from minigrad.cpu import one_query
-from minigrad.cpu._arrays import contiguous
+from minigrad.cpu._arrays import contiguous, unit_rows
 from minigrad.cpu._jit import SUMS, inner, jit
 from minigrad.cpu.activation import _swiglu
 from minigrad.cpu.decode import units
@@ -25,23 +25,38 @@ HEADS = types.Array(types.float32, 4, "A", readonly=True)
 NONE = np.empty(0, np.float32)
 
 
-def supports(arrays, x):
-    """Whether x (B, 1, D) and all weights are float32 in this memory, and the rows few."""
+def supports(x, gains, weights, rotary, heads):
+    """Whether x (B, 1, D) has few rows, and all arrays are float32, in this memory, and of the
+    shapes that belong together: compiled code would not notice. Arguments: see ``run``."""
+    (B, _, D), (n_h, n_kv, H), F = x.shape, heads, weights[8].shape[-1]
+    q, kv = n_h * H, n_kv * H
+    pairs = (D, q), (D, kv), (D, kv), (q, D), (D, F), (D, F), (F, D)
+    shapes = [(D,), (D,), *(shape for pair in pairs for shape in (pair, pair[1:]))]
+    tables = [((1, H // 2), (B, 1, H // 2))] * 2
     return (
-        type(x) is np.ndarray
+        B <= FEW
         and x.dtype == np.float32
-        and x.shape[1] == 1
-        and len(x) <= FEW
-        and all(a is None or (a.dtype == np.float32 and a.flags.c_contiguous) for a in arrays)
+        and all(a is None or _is_usual(a, (s,)) for a, s in zip([*gains, *weights], shapes))
+        and all(_is_usual(table, s) for table, s in zip(rotary, tables))
     )
 
 
-def run(norms, attention, mlp, x, visible, rotary, heads, remember):
+def _is_usual(array, shapes):
+    return (
+        type(array) is np.ndarray
+        and array.dtype == np.float32
+        and array.shape in shapes
+        and array.flags.c_contiguous
+    )
+
+
+def run(x, norms, weights, visible, rotary, heads, remember):
     """x (B, 1, D) -> (B, 1, D), or None when another thread of Python is at the board.
 
-    Arguments: norms, (gain, eps) of the two; attention and mlp, weights (in, out) and biases or
-    None by name; visible (B, T) bool, or None; rotary, cos and sin, (1, H/2) or (B, 1, H/2); heads,
-    (n_h, n_kv, H); remember, the cache's update as for ``MultiHeadAttention.forward``.
+    Arguments: norms, (gain, eps) of the two; weights, of queries, keys, values, output, gate, up
+    and down the matrix (in, out) and the bias or None; visible (B, T) bool, or (B, 0) when all keys
+    are; rotary, cos and sin, (1, H/2) or (B, 1, H/2); heads, (n_h, n_kv, H); remember, the cache's
+    update as for ``MultiHeadAttention.forward``.
     """
     (B, _, D), (n_h, n_kv, H) = x.shape, heads
     ours = team()
@@ -53,18 +68,28 @@ def run(norms, attention, mlp, x, visible, rotary, heads, remember):
         q, k, v = (np.empty((B, n * H), np.float32) for n in (n_h, n_kv, n_kv))
         cos, sin = (table.reshape(-1, H // 2) for table in rotary)
         first, second = ((gain, np.float32(eps)) for gain, eps in norms)
-        attention, mlp = ([NONE if a is None else a for a in each] for each in (attention, mlp))
-        _before(board, sums, rows, *first, *attention[:6], cos, sin, q, k, v)
+        weights = [NONE if a is None else a for a in weights]
+        _before(board, sums, rows, *first, *weights[:6], cos, sin, q, k, v)
         keys, values = remember(k.reshape(B, n_kv, 1, H), v.reshape(B, n_kv, 1, H))
-        if keys.dtype != np.float32:
-            keys, values = keys.astype(np.float32), values.astype(np.float32)
-        hidden = np.empty((B, 0), bool) if visible is None else contiguous(visible)
+        keys, values = (_remembered(each, (B, n_kv, H), visible) for each in (keys, values))
         out, q = np.empty((B, D), np.float32), q.reshape(B, n_kv, n_h // n_kv, H)
-        rest = *attention[6:], *second, *mlp, out
-        _after(board, sums, rows, q, keys.data, values.data, hidden, *rest)
+        rest = *weights[6:8], *second, *weights[8:], out
+        _after(board, sums, rows, q, keys, values, contiguous(visible), *rest)
     finally:
         ours.lock.release()
     return out.reshape(B, 1, D)
+
+
+def _remembered(memory, shape, visible):
+    """Keys or values of all positions so far, (B, n_kv, T, H), as the compiled code takes them."""
+    array = unit_rows(memory.data.astype(np.float32, copy=False))
+    B, n_kv, T, H = array.shape
+    if (B, n_kv, H) != shape or visible.shape[1] not in (0, T):
+        raise ValueError(
+            f"attention: {array.shape} keys or values with a mask {visible.shape}, expected "
+            f"{shape[:2]} heads of width {shape[2]}, and as many columns as keys"
+        )
+    return array
 
 
 @inner()

@@ -3,7 +3,7 @@
 Waking a sleeping thread takes as long as a whole product of a row with a matrix. So helpers do not
 sleep between jobs: they watch a **board**, on which the leader, the thread that calls, puts a job,
 and whoever is free takes its next piece. The leader takes pieces too, and finishes the job alone if
-nobody helps. A helper that has seen no job for about a millisecond goes to sleep.
+nobody helps. A helper that has seen no job for a fraction of a millisecond goes to sleep.
 
 The board is an array of numbers. TICKET holds the number of the job and that of its next piece in
 one word, so that no piece of one job is taken for that of another: whoever reads the ticket, then
@@ -27,7 +27,7 @@ FEW = 4  # rows of x; with more of them the products themselves begin to count
 PARTS = 8  # a product is the sum over so many blocks of rows, whatever the number of threads
 WIDE = 4096  # columns from which on it is cut into columns instead
 COLUMNS = 512  # and so many columns then make a piece
-PATIENCE = 20_000  # looks at the board before a helper goes to sleep
+PATIENCE = 5_000  # looks at the board before a helper goes to sleep
 
 # The board. Entries that change at different times are 64 bytes apart, in cache lines of their own.
 TICKET, DONE, AWAKE, JOB = 0, 8, 16, 24

@@ -28,6 +28,7 @@ from minigrad.engine.state import (
     new_level,
     no_grad,
     records,
+    seeks_anomalies,
     state,
     use_kernels,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "plain",
     "primitive",
     "records",
+    "seeks_anomalies",
     "separate",
     "state",
     "traced_class",

@@ -82,6 +82,11 @@ def kernels_on():
     return _state.get().kernels
 
 
+def seeks_anomalies():
+    """Whether this is inside ``detect_anomaly()``."""
+    return _state.get().anomaly
+
+
 def new_level():
     """A level above all levels so far; no two calls return the same one."""
     return next(_count_levels)

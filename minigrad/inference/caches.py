@@ -40,6 +40,11 @@ class Cache:
         self.length = 0
 
     @property
+    def layers(self):
+        """How many layers' entries it keeps."""
+        return self._arrays[0].shape[0]
+
+    @property
     def batch(self):
         """How many rows, sequences that go on side by side."""
         return self._arrays[0].shape[1]
@@ -80,7 +85,7 @@ class Cache:
             )
         for array, ours in zip(arrays, self._arrays):
             ours[layer, :, :, self.length : stop] = array
-        if layer == len(self._arrays[0]) - 1:
+        if layer == self.layers - 1:
             self.length = stop
         return [mg.Tensor.constant(ours[layer, :, :, :stop]) for ours in self._arrays]
 

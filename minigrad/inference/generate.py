@@ -5,7 +5,7 @@ import operator
 import numpy as np
 
 import minigrad as mg
-from minigrad.inference.caches import cache_for
+from minigrad.inference.caches import Cache, cache_for
 from minigrad.inference.decoding import Decoding, Greedy
 
 
@@ -29,7 +29,7 @@ def generate(model, ids, max_new_tokens, decoding=None, cache=None, stop=()):
     context or the cache, TypeError or IndexError for ids that are no tokens, FloatingPointError
     when the model's logits are not finite.
     """
-    run = _Generation(model, ids, max_new_tokens, decoding, cache, stop)
+    run = Generation(model, ids, max_new_tokens, decoding, cache, stop)
     for _ in run.steps():
         pass
     texts = run.result()
@@ -44,10 +44,10 @@ def stream(model, ids, max_new_tokens, decoding=None, cache=None, stop=()):
     """Yield the new tokens one step at a time, each as soon as it is known.
 
     Arguments and errors: see ``generate``. Yields ints for one prompt, int64 (B,) for several,
-    where texts that have stopped repeat their stop token. Raises ValueError for a strategy that knows its
-    tokens only at the end, such as beam search.
+    where texts that have stopped repeat their stop token. Raises ValueError for a strategy that
+    knows its tokens only at the end, such as beam search.
     """
-    run = _Generation(model, ids, max_new_tokens, decoding, cache, stop)
+    run = Generation(model, ids, max_new_tokens, decoding, cache, stop)
     if not run.run.streams:
         raise ValueError(
             f"stream: {run.decoding!r} knows its tokens only at the end; use generate()"
@@ -55,7 +55,7 @@ def stream(model, ids, max_new_tokens, decoding=None, cache=None, stop=()):
     return (int(tokens[0]) if run.form == "one" else tokens for tokens in run.steps())
 
 
-class _Generation:
+class Generation:
     """The state of one call: the rows of text, the cache behind them, and the strategy's run.
 
     ids (R, T), padding included; mask (R, T) bool, or None without padding; origin (R,), the prompt
@@ -80,6 +80,8 @@ class _Generation:
     def _cache(self, cache):
         """(the cache or None, how many tokens it begins with), if all tokens fit."""
         longest = self.prompt_length + max(self.max_new_tokens - 1, 0)  # the last is not fed back
+        if cache is not None and cache is not False and not isinstance(cache, Cache):
+            raise TypeError(f"generate: cache is {cache!r}, expected None, False, or a cache")
         past = 0 if cache is None or cache is False else cache.length
         context = getattr(getattr(self.model, "config", None), "context_length", None)
         if context is not None and past + longest > context:
@@ -201,7 +203,7 @@ def _padded(prompts):
 
 
 def _stop_tokens(stop):
-    tokens = [stop] if isinstance(stop, (int, np.integer)) else list(stop)
+    tokens = [stop] if not np.iterable(stop) else list(stop)
     if not all(isinstance(t, (int, np.integer)) and not isinstance(t, bool) for t in tokens):
         raise TypeError(f"generate: stop is {stop!r}, expected token ids")
     return np.array(tokens, np.int64)

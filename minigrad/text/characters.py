@@ -15,8 +15,11 @@ class CharTokenizer:
 
     Args:
         characters: a string (or list of single characters) without repetition.
+        unknown: the one of them that every other character is read as; None to refuse others.
 
-    Raises ValueError for repeated characters, for items that are not one character, or for none.
+    Raises ValueError for repeated characters, for items that are not one character, or for none,
+    and for an ``unknown`` that is not among them. There are no special tokens: ``bos``, ``eos`` and
+    ``chat_template``, which a BPE may have, are None.
 
     >>> tokenizer = CharTokenizer.from_text("to be or not to be")
     >>> tokenizer.vocab_size, tokenizer.encode("not")
@@ -25,8 +28,10 @@ class CharTokenizer:
     'to'
     """
 
-    def __init__(self, characters):
-        self.characters = tuple(characters)
+    bos = eos = chat_template = None
+
+    def __init__(self, characters, unknown=None):
+        self.characters, self.unknown = tuple(characters), unknown
         if not self.characters:
             raise ValueError("CharTokenizer: needs at least one character")
         for index, character in enumerate(self.characters):
@@ -37,6 +42,8 @@ class CharTokenizer:
         if len(set(self.characters)) < len(self.characters):
             repeated = sorted({c for c in self.characters if self.characters.count(c) > 1})
             raise ValueError(f"CharTokenizer: characters given more than once: {repeated}")
+        if unknown is not None and unknown not in self.characters:
+            raise ValueError(f"CharTokenizer: unknown={unknown!r} is not among the characters")
         self._characters = np.array([ord(c) for c in self.characters], dtype=np.uint32)
         self._ids = np.full(int(self._characters.max()) + 2, -1, dtype=np.int64)
         self._ids[self._characters] = np.arange(self.vocab_size)
@@ -51,16 +58,19 @@ class CharTokenizer:
         """How many different tokens there are, V."""
         return len(self.characters)
 
-    def encode(self, text):
-        """Token ids of a text: int64 (len(text),).
+    def encode(self, text, special=True):
+        """Token ids of a text: int64 (len(text),). ``special`` changes nothing here.
 
-        Raises ValueError naming the first character that is not in the vocabulary, and its place.
+        Raises ValueError naming the first character that is not in the vocabulary, and its place,
+        unless one stands for the unknown.
         """
         if not isinstance(text, str):
             raise TypeError(f"CharTokenizer.encode: expected a str, got {type(text).__name__}")
         code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
         # Everything beyond the table falls on its last entry, which holds no character.
         ids = self._ids[np.minimum(code_points, len(self._ids) - 1)]
+        if ids.size and ids.min() < 0 and self.unknown is not None:
+            return np.where(ids < 0, self.characters.index(self.unknown), ids)
         if ids.size and ids.min() < 0:
             position = int(np.argmax(ids < 0))
             raise ValueError(
@@ -69,8 +79,9 @@ class CharTokenizer:
             )
         return ids
 
-    def decode(self, ids):
-        """The text of token ids (L,), given as an array or a list of integers.
+    def decode(self, ids, special=True):
+        """The text of token ids (L,), given as an array or a list of integers. ``special`` changes
+        nothing here.
 
         Raises TypeError for ids that are not integers, ValueError for another shape,
         IndexError for an id outside 0 … vocab_size − 1, with its place.
@@ -94,6 +105,7 @@ class CharTokenizer:
     def save(self, path):
         """Write the vocabulary to a JSON file; a file already there is replaced in one step."""
         contents = {"format": FORMAT, "characters": list(self.characters)}
+        contents |= {} if self.unknown is None else {"unknown": self.unknown}
         with replacing(path, "w", encoding="utf-8") as file:
             json.dump(contents, file)
 
@@ -110,7 +122,7 @@ class CharTokenizer:
         if not isinstance(contents, dict) or contents.get("format") != FORMAT:
             raise ValueError(f"CharTokenizer.load: {path} is not a {FORMAT!r} file")
         try:
-            return cls(contents.get("characters", ()))
+            return cls(contents.get("characters", ()), contents.get("unknown"))
         except (TypeError, ValueError) as error:
             raise ValueError(f"CharTokenizer.load: {path} is damaged: {error}") from error
 

@@ -39,11 +39,35 @@ Matrices (`attention.py`)
         title=None, width=None): weights (n, L, S), a panel each; mask "causal" or bool
     heatmap(matrix, rows=None, columns=None, *, annotate=None, signed=None, mask=None, label="",
         xlabel="", ylabel="", title=None, width=None, height=None, ax=None)
+Heads (`heads.py`)
+    turning_pairs(angles, *, notes=None, columns=None, title=None, ax=None): the pairs of a rotary
+        embedding as hands of clocks; angles (positions, pairs)
+    head_sharing(designs, *, notes=None, title=None, ax=None): {name: (n_heads, n_kv_heads)},
+        which queries share keys and values
+Memory of the past (`remembered.py`)
+    cache_blocks(designs, *, unit="H", scale=34.0, title=None, ax=None): {name: [(heads,
+        {part: size}), ...]}, what a cache keeps of a token, and which queries read it
+Machines (`roofline.py`)
+    roofline(points, peak, bandwidth, *, title=None, colors=None, width=11.0, height=6.4,
+        ax=None): {name: [(intensity, speed, label), ...]} under the roof of a machine
+Answers (`timeline.py`)
+    token_timeline(requests, *, measured=None, unit=None, title=None, width=12.0, height=None,
+        ax=None): {name: (asked, started, arrivals)}, requests as rows, a tick for each token
 Bars (`bars.py`)
     bars(values, *, unit="", xlabel="", title=None, highlight=(), colors=None, log=False,
         digits=3, width=10.0, height=None, ax=None): {name: number}
     stacked_bars(stacks, *, unit="", xlabel="", title=None, colors=None, digits=3, width=11.0,
         height=None, ax=None): {bar: {part: number}}, memory by what holds it
+Text (`written.py`)
+    token_rows(rows, *, lit=(), title=None, ax=None): {label: tokens}, text cut into tokens, a box
+        each, row under row; tokens are str or bytes
+    passages(rows, *, unit="", width=12.0, digits=3, title=None, ax=None): (name, number, text)
+        triples under each other
+Decoding (`decoding.py`)
+    beam_tree(nodes, *, best=None, dropped=0, title=None, ax=None): the texts that a beam search
+        looked at, from (parent, token, log probability, fate) tuples
+    token_bars(panels, names, *, top=10, title=None, width=13.0): {row: {column: probabilities
+        (V,), or (probabilities, keep (V,))}}, what filters leave of a distribution
 Terminal (`text.py`), without matplotlib
     text_curve(losses, width=64, height=12, *, steps=None, xlabel="step", ascii=False): str
     text_bars(probabilities, labels=None, *, width=40, top=None, percent=True, ascii=False): str
@@ -57,12 +81,18 @@ from minigrad.viz.bars import bars, stacked_bars
 from minigrad.viz.blocks import matrix_product
 from minigrad.viz.coursemap import COURSE, course_map
 from minigrad.viz.curves import lines, loss_curve, running_mean
+from minigrad.viz.decoding import beam_tree, token_bars
 from minigrad.viz.einsum import einsum_diagram
 from minigrad.viz.graph import Node, computation_graph, graph_walk
+from minigrad.viz.heads import head_sharing, turning_pairs
+from minigrad.viz.remembered import cache_blocks
+from minigrad.viz.roofline import roofline
 from minigrad.viz.style import COLORS, color, figure, save, use_style
 from minigrad.viz.surface import loss_surface
 from minigrad.viz.table import table
 from minigrad.viz.text import text_bars, text_curve
+from minigrad.viz.timeline import token_timeline
+from minigrad.viz.written import passages, token_rows
 
 __all__ = [
     "COLORS",
@@ -70,17 +100,22 @@ __all__ = [
     "Node",
     "attention_maps",
     "bars",
+    "beam_tree",
+    "cache_blocks",
     "color",
     "computation_graph",
     "course_map",
     "einsum_diagram",
     "figure",
     "graph_walk",
+    "head_sharing",
     "heatmap",
     "lines",
     "loss_curve",
     "loss_surface",
     "matrix_product",
+    "passages",
+    "roofline",
     "running_mean",
     "save",
     "stacked_bars",
@@ -88,5 +123,9 @@ __all__ = [
     "table",
     "text_bars",
     "text_curve",
+    "token_bars",
+    "token_rows",
+    "token_timeline",
+    "turning_pairs",
     "use_style",
 ]

@@ -28,6 +28,10 @@ COLORS = {
     "gradients": VERMILLION,
     "optimizer": SKY,
     "activations": BLUE,
+    # what answers a prompt
+    "prefill": BLUE,
+    "decode": ORANGE,
+    "cache": GREEN,
     # what the eye is led to, and away from
     "highlight": ORANGE,
     "muted": GREY,
