@@ -169,3 +169,45 @@ def table_of_pairs(room):
         return float((miss**2).sum() / x.size), gradient / x.size
 
     return loss_and_gradient
+
+
+# Exercise 16: a language model that remembers by a cache, and counts what goes into it.
+
+
+def cached_model(table, room, length_of_prompt, n, stop):
+    """Return (tokens, cache) -> (logits, cache) of a model that hears the whole text so far.
+
+    table is (P, V, V): a token x at place i of the text adds the row table[i % P, x] to the scores
+    of what comes next, and what tokens before it added counts half from then on. The cache is a
+    tuple of what was added up and how many tokens that was.
+
+    Calls must be those of a prefill in chunks of ``room`` tokens, then of a decode a token at a
+    time, in which neither a stop token goes in nor the last of the n tokens chosen.
+    """
+    passed = 0  # tokens, in all calls
+
+    def step(tokens, cache):
+        nonlocal passed
+        if type(tokens) is not list:
+            kind = type(tokens).__name__
+            raise Refused(f"step takes a list of tokens, not a value of type {kind}")
+        left = length_of_prompt - passed
+        if left > 0 and len(tokens) != min(room, left):
+            raise Refused(
+                f"the prompt goes in as chunks of room tokens: {left} of its tokens are left and "
+                f"room is {room}, so the next call has {min(room, left)} tokens, not {len(tokens)}"
+            )
+        if left <= 0 and len(tokens) != 1:
+            raise Refused(f"after the prompt one token goes in at a time, not {len(tokens)}")
+        if left <= 0 and tokens[0] == stop:
+            raise Refused("the text does not end with the stop token: it goes in, to ask for more")
+        passed += len(tokens)
+        if passed > length_of_prompt + n - 1:
+            raise Refused("more tokens go in than needed: each goes in once, the last one never")
+        heard, length = (np.zeros(table.shape[2]), 0) if cache is None else cache
+        for token in tokens:
+            heard = heard / 2 + table[length % len(table), token]
+            length += 1
+        return heard.copy(), (heard, length)
+
+    return step

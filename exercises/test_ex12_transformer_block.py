@@ -1,4 +1,4 @@
-"""Tests of exercise 12: the transformer block, first as drawn, then with its four repairs."""
+"""Tests of exercise 12: the transformer block: as drawn, with its four repairs, as Llama has it."""
 
 import itertools
 import math
@@ -28,12 +28,15 @@ def attend(q, k, v, allowed, divisor=None):
     return y
 
 
-def every_head(q, k, v, allowed=lambda i, j: True, divisor=None):
-    """q (B, n_h, Lq, H), k and v (B, n_h, Lk, H)."""
+def every_head(q, k, v, allowed=lambda i, j: True, divisor=None, asked=None):
+    """q (B, n_h, Lq, H), k and v (B, n_kv, Lk, H); asked(head): which of the n_kv it asks."""
+    n_h, n_kv = q.shape[1], k.shape[1]
+    asked = asked or (lambda head: head * n_kv // n_h)
     y = np.zeros((*q.shape[:3], v.shape[3]))
     for b in range(q.shape[0]):
-        for head in range(q.shape[1]):
-            y[b, head] = attend(q[b, head], k[b, head], v[b, head], allowed, divisor)
+        for head in range(n_h):
+            kv = asked(head)
+            y[b, head] = attend(q[b, head], k[b, kv], v[b, kv], allowed, divisor)
     return y
 
 
@@ -162,16 +165,17 @@ TOP_LEFT = "the mask is aligned top left: the last query does not see the last k
 TRANSPOSED_MASK = "the mask is transposed: it hides the past and shows the future"
 WIDTH_OF_THE_MODEL = "the scores are divided by √D, the model's width, not by √H, the head's"
 MASKED_WITH_ZERO = "masked scores are set to 0, not to −∞, so that masked keys keep a weight"
-RESHAPED_ONLY = "the heads are split by a reshape alone, which mixes tokens: an axis has to move"
 MERGED_BY_RESHAPE = "the heads are merged without moving their axis back behind the tokens"
 POST_NORM = "the norm comes after the layer (post-norm), not before it (pre-norm)"
 FROM_THE_NORM = "the residual starts from norm(x), not from x"
 POSITIONS_INSIDE = "positions reach attention only: they belong to x itself, before all else"
 ALL_MASKED = "all is masked: without a mask attention is to get None, not False"
+IN_TURN = "the heads take the shared keys in turn, 0 1 0 1: neighbours are to share, 0 0 1 1"
+FIRST_ONLY = "all heads ask the first keys"
 NOT_OWN_LARGEST = "what is subtracted is not the row's own largest score, and small rows underflow"
 
 
-def test_softmax_of_two_rows_by_hand(answer):
+def test_softmax_treats_each_row_for_itself(answer, rng):
     # Row 0: exp gives 1 and 3, of 4. Row 1: exp gives 4 and 1, of 5.
     scores = np.array([[0.0, math.log(3)], [math.log(4), 0.0]])
     expect(
@@ -185,9 +189,6 @@ def test_softmax_of_two_rows_by_hand(answer):
             "the powers are not divided by their sum": np.array([[1.0, 3.0], [4.0, 1.0]]),
         },
     )
-
-
-def test_softmax_treats_each_row_for_itself_under_any_batch_axes(answer, rng):
     for shape in ((7,), (2, 5), (2, 3, 4, 5)):
         scores = rng.normal(size=shape)
         rows = scores.reshape(-1, shape[-1])
@@ -400,13 +401,9 @@ def test_a_key_behind_the_mask_has_no_weight(answer, rng):
             ),
         },
     )
-
-
-def test_attention_works_with_fewer_queries_than_keys_under_a_mask(answer, rng):
-    B, n_h, Lq, Lk, H = 2, 3, 2, 5, 4
-    q = rng.normal(size=(B, n_h, Lq, H))
-    k, v = rng.normal(size=(2, B, n_h, Lk, H))
-    mask = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], dtype=bool)
+    # Fewer queries than keys, as when a model writes.
+    k, v = rng.normal(size=(2, B, n_h, L + 2, H))
+    q, mask = q[:, :, :2], np.arange(L + 2) <= np.array([[L], [L + 1]])
     expect(
         answer.attention(q, k, v, mask),
         every_head(q, k, v, lambda i, j: mask[i, j]),
@@ -435,69 +432,35 @@ def test_attention_works_under_any_batch_axes_and_in_float32(answer, rng):
     )
 
 
-def test_split_heads_of_two_rows_by_hand(answer):
-    x = np.array([[[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [7.0, 8.0, 9.0, 10.0, 11.0, 12.0]]])  # (1, 2, 6)
-    want = [[[1, 2], [7, 8]], [[3, 4], [9, 10]], [[5, 6], [11, 12]]]
+def test_neighbouring_heads_share_keys_and_values(answer, rng):
+    # Six heads of one query, two heads of one key: each gets the value of the key that it asks.
+    v = np.array([[[[3.0, 5.0]], [[7.0, 2.0]]]])  # (1, 2, 1, 2)
     expect(
-        answer.split_heads(x, 3),
-        np.array([want], dtype=float),
-        mistakes={
-            RESHAPED_ONLY: x.reshape(1, 3, 2, 2),
-            "the heads stand behind the tokens: their axis has to move before them": x.reshape(
-                1, 2, 3, 2
-            ),
-            "a head takes every third number of a row, not neighbours": x.reshape(
-                1, 2, 2, 3
-            ).transpose(0, 3, 1, 2),
-        },
+        answer.attention(rng.normal(size=(1, 6, 1, 2)), rng.normal(size=(1, 2, 1, 2)), v),
+        v[:, [0, 0, 0, 1, 1, 1]],
+        mistakes={IN_TURN: v[:, [0, 1, 0, 1, 0, 1]], FIRST_ONLY: v[:, [0] * 6]},
     )
+    for n_h, n_kv in ((6, 2), (6, 3), (4, 1)):
+        q = rng.normal(size=(2, n_h, 3, 4))
+        k, v = rng.normal(size=(2, 2, n_kv, 5, 4))
+        mask = np.arange(5) <= np.arange(3)[:, None] + 2
 
+        def seen(i, j, mask=mask):
+            return mask[i, j]
 
-def test_split_heads_agrees_with_a_loop_under_any_batch_axes(answer, rng):
-    for batch, L, n_h, H in (((2,), 5, 3, 4), ((), 5, 4, 3), ((3, 2), 4, 2, 5), ((2,), 3, 1, 4)):
-        D = n_h * H
-        x = rng.normal(size=(*batch, L, D))
-        want = np.zeros((*batch, n_h, L, H))
-        for head in range(n_h):
-            for h in range(H):
-                want[..., head, :, h] = x[..., head * H + h]
         expect(
-            answer.split_heads(x, n_h),
-            want,
+            answer.attention(q, k, v, mask),
+            every_head(q, k, v, seen),
             mistakes={
-                RESHAPED_ONLY: x.reshape(*batch, n_h, L, H),
-                "n_h is taken for the width of a head": lambda x=x, s=(*batch, L, H, n_h): (
-                    x.reshape(s).swapaxes(-2, -3)
-                ),
+                IN_TURN: lambda a=(q, k, v, seen), n=n_kv: every_head(*a, asked=lambda h: h % n),
+                FIRST_ONLY: lambda a=(q, k, v, seen): every_head(*a, asked=lambda h: 0),
             },
         )
-
-
-def test_merge_heads_of_two_rows_by_hand(answer):
-    y = [[[1, 2], [7, 8]], [[3, 4], [9, 10]], [[5, 6], [11, 12]]]
-    y = np.array([y], dtype=float)  # (1, 3, 2, 2)
-    expect(
-        answer.merge_heads(y),
-        np.array([[[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [7.0, 8.0, 9.0, 10.0, 11.0, 12.0]]]),
-        mistakes={
-            MERGED_BY_RESHAPE: y.reshape(1, 2, 6),
-            "the numbers of the heads are interleaved, not side by side": y.transpose(
-                0, 2, 3, 1
-            ).reshape(1, 2, 6),
-        },
-    )
-
-
-def test_merge_heads_undoes_a_split_under_any_batch_axes(answer, rng):
-    for batch, L, n_h, H in (((2,), 5, 3, 4), ((), 5, 4, 3), ((3, 2), 4, 2, 5), ((2,), 3, 1, 4)):
-        x = rng.normal(size=(*batch, L, n_h * H))
-        y = np.zeros((*batch, n_h, L, H))
-        for head in range(n_h):
-            y[..., head, :, :] = x[..., head * H : (head + 1) * H]
+        shared = [np.stack([q[:, 0]] * n_h, axis=1), k, v]  # all heads ask the same
         expect(
-            answer.merge_heads(y),
-            x,
-            mistakes={MERGED_BY_RESHAPE: y.reshape(x.shape)},
+            answer.attention(*shared, mask)[:, -1],
+            every_head(*shared, seen)[:, -1],
+            mistakes={FIRST_ONLY: lambda a=(*shared, seen): every_head(*a)[:, 0]},
         )
 
 
@@ -638,26 +601,6 @@ def test_third_repair_the_positions_tell_two_orders_apart(answer, rng):
         expect(bool(np.allclose(got[1], got[0, ::-1])), False)  # without P it would be True
 
 
-def test_positions_and_mask_work_under_any_batch_axes(answer, rng):
-    L, D, n_h = 4, 6, 2
-    x, W = rng.normal(size=(2, 1, L, D)), weights(rng, D, 7)
-    for switches in (dict(positions=True), dict(positions=True, mask=True)):
-        expect(
-            answer.block(x, W, n_h, **switches),
-            block_by_loops(x, W, n_h, **switches),
-            mistakes={
-                "the number of tokens is read off a wrong axis; L is x.shape[-2]": (
-                    lambda s=switches: block_by_loops(
-                        x + W["P"][0], W, n_h, **(s | {"positions": False})
-                    )
-                )
-            },
-        )
-        expect(
-            answer.block(x[0, 0], W, n_h, **switches), block_by_loops(x[0, 0], W, n_h, **switches)
-        )
-
-
 def test_fourth_repair_the_mask_hides_the_future(answer, rng):
     B, L, D, n_h = 2, 5, 6, 3
     x, W = rng.normal(size=(B, L, D)), weights(rng, D, 7)
@@ -669,15 +612,18 @@ def test_fourth_repair_the_mask_hides_the_future(answer, rng):
     )
 
 
-def test_any_of_the_repairs_may_be_on_together(answer, rng):
-    x, W = rng.normal(size=(2, 3, 4)), weights(rng, 4, 5)
+def test_any_of_the_repairs_may_be_on_together_under_any_batch_axes(answer, rng):
+    x, W = rng.normal(size=(2, 1, 3, 4)), weights(rng, 4, 5)
     for on in itertools.product((False, True), repeat=4):
         switches = dict(zip(ALL_REPAIRS, on))
-        expect(
-            answer.block(x, W, 2, **switches),
-            block_by_loops(x, W, 2, **switches),
-            mistakes=one_switch_turned(x, W, 2, **switches),
-        )
+        mistakes = one_switch_turned(x, W, 2, **switches)
+        if switches["positions"]:  # as if there were only the first row of P
+            mistakes["the number of tokens is read off a wrong axis; L is x.shape[-2]"] = (
+                lambda s=switches: block_by_loops(x + W["P"][0], W, 2, **(s | {"positions": False}))
+            )
+        want = block_by_loops(x, W, 2, **switches)
+        expect(answer.block(x, W, 2, **switches), want, mistakes)
+        expect(answer.block(x[0, 0], W, 2, **switches), want[0, 0])
 
 
 def test_with_all_repairs_a_later_token_never_changes_an_earlier_output(answer, rng):
@@ -700,3 +646,337 @@ def test_with_all_repairs_a_later_token_never_changes_an_earlier_output(answer, 
         changed[:, t:] = rng.normal(size=(B, L - t, D))
         expect(answer.block(changed, W, n_h, **ALL_REPAIRS)[:, :t], before[:, :t])
         expect(answer.block(x[:, :t], W, n_h, **ALL_REPAIRS), before[:, :t])  # nor its absence
+
+
+def turned_by_numbers(x, positions, base=10_000.0, slip=None):
+    """RoPE with complex numbers: x (..., L, H), arrow m is x[m] + i·x[m + H/2]."""
+    H = x.shape[-1]
+    turned = np.zeros(x.shape)
+    for row, p in enumerate(positions):
+        p = {"from 1": p + 1, "row number": row}.get(slip, p)
+        for m in range(H // 2):
+            exponent = {"all alike": 0, "m / H": -m / H, "growing": 2 * m / H}.get(slip, -2 * m / H)
+            first, second = (2 * m, 2 * m + 1) if slip == "neighbours" else (m, m + H // 2)
+            angle = p * base**exponent * (-1 if slip == "backwards" else 1)
+            arrow = (x[..., row, first] + 1j * x[..., row, second]) * np.exp(1j * angle)
+            turned[..., row, first], turned[..., row, second] = arrow.real, arrow.imag
+    return turned
+
+
+ROTARY_SLIPS = {
+    "the arrows are pairs of neighbours, (x[2m], x[2m + 1]); asked for is (x[m], x[m + H/2])": (
+        "neighbours"
+    ),
+    "the arrows turn backwards: the signs of the sines are exchanged": "backwards",
+    "the exponent is −m/H, not −2m/H": "m / H",
+    "the exponent has the wrong sign: the arrows turn faster and faster": "growing",
+    "all arrows turn at the same speed": "all alike",
+    "the rows are counted from 0: ``positions`` says where each one stands": "row number",
+    "positions are counted from 1": "from 1",
+}
+
+
+def rotary_slips(*arguments):
+    """The mistakes {words: x turned with this slip}."""
+    return {
+        words: lambda slip=slip: turned_by_numbers(*arguments, slip=slip)
+        for words, slip in ROTARY_SLIPS.items()
+    }
+
+
+def modern_weights(rng, D, n_h, n_kv, M):
+    H = D // n_h
+    shapes = dict(W_Q=(D, D), W_K=(D, n_kv * H), W_V=(D, n_kv * H), W_O=(D, D))
+    shapes |= dict(W_gate=(D, M), W_up=(D, M), W_down=(M, D))
+    W = {name: rng.normal(size=shape) / math.sqrt(shape[0]) for name, shape in shapes.items()}
+    return W | {name: rng.uniform(0.5, 1.5, size=D) for name in ("gamma_1", "gamma_2")}
+
+
+def size_one(table, gamma, slip=None):
+    """RMSNorm of each row of table (L, D); "mean subtracted" makes it a layer norm."""
+    if slip == "mean subtracted":
+        return norm_of_a_table(table, gamma)
+    return np.stack(
+        [row / math.sqrt(sum(n * n for n in row) / len(row) + 1e-5) * gamma for row in table]
+    )
+
+
+def gated_by_numbers(h, gate, up, down, slip=None):
+    """SwiGLU of one row (D,), unit by unit."""
+    out = np.zeros(down.shape[1])
+    for m in range(len(down)):
+        u, what = float(h @ gate[:, m]), float(h @ up[:, m])
+        if slip == "gate and up exchanged":
+            u, what = what, u
+        opened = 1 / (1 + math.exp(-u))
+        passed = {"sigmoid": opened, "relu": max(u, 0.0), "no gate": 1.0}.get(slip, u * opened)
+        out += passed * (1.0 if slip == "up left out" else what) * down[m]
+    return out
+
+
+def modern_text(x, W, n_h, n_kv, slip):
+    """The modern block of one text (L, D), head by head. ``slip`` names a mistake to make."""
+    L, D = x.shape
+    H = D // n_h
+    gammas = [W["gamma_1"], W["gamma_2"]][:: -1 if slip == "gains exchanged" else 1]
+    h = x if slip == "no norm" else size_one(x, gammas[0], slip)
+    Q, K, V = h @ W["W_Q"], h @ W["W_K"], h @ W["W_V"]
+    merged = np.zeros((L, D))
+    for head in range(n_h):
+        kv = head % n_kv if slip == "in turn" else head * n_kv // n_h
+        q, k, v = Q[:, head * H :][:, :H], K[:, kv * H :][:, :H], V[:, kv * H :][:, :H]
+        if slip not in ("no positions", "keys only", "rows turned whole"):
+            q = turned_by_numbers(q, range(L))
+        if slip not in ("no positions", "queries only", "rows turned whole"):
+            k = turned_by_numbers(k, range(L))
+        if slip == "values too":
+            v = turned_by_numbers(v, range(L))
+        if slip == "rows turned whole":
+            q = turned_by_numbers(Q, range(L))[:, head * H :][:, :H]
+            k = turned_by_numbers(K, range(L))[:, kv * H :][:, :H]
+        seen = (lambda i, j: True) if slip == "no mask" else (lambda i, j: j <= i)
+        merged[:, head * H :][:, :H] = attend(q, k, v, seen)
+    attended = merged if slip == "no W_O" else merged @ W["W_O"]
+    first = {"from the norm": h, "no residual": 0}.get(slip, x)
+    middle = first + attended
+    h = middle if slip == "no second norm" else size_one(middle, gammas[1], slip)
+    mlp = [gated_by_numbers(row, W["W_gate"], W["W_up"], W["W_down"], slip) for row in h]
+    second = {"from the norm": h, "no residual": 0, "from the input": x}.get(slip, middle)
+    return second + np.array(mlp)
+
+
+def modern_by_loops(x, W, n_h, n_kv, slip=None):
+    """x (..., L, D), one text after the other."""
+    texts = x.reshape(-1, *x.shape[-2:])
+    return np.reshape([modern_text(t, W, n_h, n_kv, slip) for t in texts], x.shape)
+
+
+MODERN_SLIPS = {
+    "the values are turned too; only queries and keys are": "values too",
+    "the keys are not turned": "queries only",
+    "the queries are not turned": "keys only",
+    "nothing is turned: the block knows no positions": "no positions",
+    "whole rows are turned, and split into heads afterwards; each head has its own arrows": (
+        "rows turned whole"
+    ),
+    "there is no causal mask": "no mask",
+    "the mean is subtracted: that is the old norm, not RMSNorm": "mean subtracted",
+    "gamma_1 and gamma_2 are exchanged": "gains exchanged",
+    "the residual starts from rms_norm(x), not from x": "from the norm",
+    "the residuals are missing": "no residual",
+    "the second residual starts from the block's input": "from the input",
+    "W_O is left out": "no W_O",
+    "the heads take the shared keys in turn": "in turn",
+    "attention reads x itself, not rms_norm(x)": "no norm",
+    "the MLP reads x itself, not rms_norm(x)": "no second norm",
+    "W_gate and W_up are exchanged": "gate and up exchanged",
+}
+
+
+def modern_slips(*arguments):
+    """The mistakes {words: the modern block with this slip}."""
+    return {
+        words: lambda slip=slip: modern_by_loops(*arguments, slip=slip)
+        for words, slip in MODERN_SLIPS.items()
+    }
+
+
+MEAN_SUBTRACTED = "the mean is subtracted: that is the old norm, not RMSNorm"
+FLOAT32_ANGLES = "the angles are float32, which has too few digits for far positions"
+CAST_ANGLES = "the angles are rounded to float32 before cos and sin; far ones lose digits by that"
+OTHER_EPSILON = "ε is left out, or is not the one that was given"
+NEIGHBOURS, BACKWARDS, *_ = ROTARY_SLIPS
+GATE_EXCHANGED = "W_gate and W_up are exchanged: the SiLU belongs to the gate"
+NO_SILU = "the gate is σ(u), not SiLU(u) = u · σ(u)"
+
+
+def test_rms_norm_of_one_row_by_hand(answer):
+    x = np.array([[1.0, 7.0, -5.0, 5.0]])  # the mean of the squares is 100 / 4 = 25
+    gamma = np.array([10.0, 1.0, 2.0, 3.0])
+    expect(
+        answer.rms_norm(x, gamma, 0.0),
+        np.array([[2.0, 1.4, -2.0, 3.0]]),
+        mistakes={
+            MEAN_SUBTRACTED: lambda: (x - 2) / math.sqrt(21) * gamma,
+            OTHER_EPSILON: x / math.sqrt(25 + 1e-5) * gamma,
+            "x is divided by the mean square, not by its root": x / 25 * gamma,
+            "x is divided by its length: the sum of the squares, not their mean": x / 10 * gamma,
+            "the gains γ are left out": x / 5,
+        },
+    )
+
+
+def test_rms_norm_treats_each_row_for_itself_under_any_batch_axes(answer, rng):
+    for shape in ((6,), (3, 6), (2, 3, 4, 6)):
+        x, gamma = rng.normal(size=shape) + 0.5, rng.uniform(0.5, 2.0, size=6)
+        for epsilon in (1e-5, 0.25):
+            rows = x.reshape(-1, 6)
+            want = [r / math.sqrt(sum(n * n for n in r) / 6 + epsilon) * gamma for r in rows]
+            size = np.sqrt((x**2).mean(axis=-1, keepdims=True))
+            one_for_all = x / math.sqrt((x**2).mean() + epsilon)
+            arguments = (x, gamma) if epsilon == 1e-5 else (x, gamma, epsilon)
+            expect(
+                answer.rms_norm(*arguments),
+                np.reshape(want, shape),
+                mistakes={
+                    OTHER_EPSILON: x / size * gamma,
+                    OTHER_EPSILON + ", but 1e-5": x / np.sqrt(size**2 + 1e-5) * gamma,
+                    "ε is added to the root, not to the mean square under it": x
+                    / (size + epsilon)
+                    * gamma,
+                    "one size is taken of all rows together; each has its own": one_for_all * gamma,
+                    MEAN_SUBTRACTED: lambda x=x, g=gamma, e=epsilon: (
+                        (x - x.mean(axis=-1, keepdims=True))
+                        / np.sqrt(x.var(axis=-1, keepdims=True) + e)
+                        * g
+                    ),
+                },
+            )
+    single = answer.rms_norm(np.array([3.0, 4.0], np.float32), np.ones(2, np.float32))
+    expect(single, np.array([3.0, 4.0], np.float32) / np.float32(math.sqrt(12.5)))
+
+
+def test_rotary_of_two_arrows_by_hand(answer):
+    # H = 4 and base 100: arrow 0 = (x[0], x[2]) turns by 1 a step, arrow 1 = (x[1], x[3]) by 0.1.
+    x = np.array([[1.0, 0.0, 0.0, 5.0], [1.0, 0.0, 0.0, 5.0]])
+    positions = np.array([0, 3])
+    want = [1.0, 0.0, 0.0, 5.0], [math.cos(3), -5 * math.sin(0.3), math.sin(3), 5 * math.cos(0.3)]
+    expect(
+        answer.rotary(x, positions, 100.0),
+        np.array(want),
+        mistakes=rotary_slips(x, positions, 100.0)
+        | {"``base`` is ignored": lambda: turned_by_numbers(x, positions)},
+    )
+
+
+def test_rotary_agrees_with_complex_numbers_under_any_batch_axes(answer, rng):
+    for shape in ((3, 2), (2, 4, 6), (2, 3, 5, 8)):
+        x = rng.normal(size=shape)
+        positions = 3 + rng.permutation(40)[: shape[-2]]
+        positions = np.where(positions == np.arange(shape[-2]), 50, positions)
+        want = turned_by_numbers(x, positions)
+        expect(answer.rotary(x, positions), want, mistakes=rotary_slips(x, positions))
+    single = x.astype(np.float32)
+    expect(
+        answer.rotary(single, positions),
+        want.astype(np.float32),
+        tolerance=1e-5,
+        mistakes={"the angles are float64, and make everything float64; x was float32": want},
+    )
+    far = np.array([30_011, 7, 65_521])
+    x = rng.normal(size=(3, 8)).astype(np.float32)
+    angles = far[:, None] * 10_000.0 ** (-np.arange(4) / 4)
+    speeds = np.float32(10_000) ** (-np.arange(4) / 4).astype(np.float32)
+    expect(
+        answer.rotary(x, far),
+        turned_by_numbers(x.astype(float), far).astype(np.float32),
+        mistakes={
+            FLOAT32_ANGLES: turned_by_angles(x, far[:, None].astype(np.float32) * speeds),
+            CAST_ANGLES: turned_by_angles(x, angles.astype(np.float32)),
+        },
+    )
+
+
+def turned_by_angles(x, angles):
+    arrows = (x[:, :4] + 1j * x[:, 4:]) * np.exp(1j * angles.astype(float))
+    return np.concatenate([arrows.real, arrows.imag], axis=1).astype(np.float32)
+
+
+def test_scores_of_turned_rows_depend_on_the_distance_alone(answer, rng):
+    query, key = rng.normal(size=(2, 6))
+    for base in (10_000.0, 50.0):
+        scores = {}
+        for first in (0, 1000):
+            positions = first + np.arange(5)
+            q = answer.rotary(np.tile(query, (5, 1)), positions, base)
+            k = answer.rotary(np.tile(key, (5, 1)), positions, base)
+            scores[first] = q @ k.T  # (5, 5)
+        arrows = (query[:3] - 1j * query[3:]) * (key[:3] + 1j * key[3:])  # at distance 0
+        speeds = [base ** (-2 * m / 6) for m in range(3)]
+        want = np.zeros((5, 5))
+        for i in range(5):
+            for j in range(5):
+                turns = [np.exp(1j * (j - i) * speed) for speed in speeds]
+                want[i, j] = sum((arrow * turn).real for arrow, turn in zip(arrows, turns))
+        expect(scores[0], want, mistakes={BACKWARDS: want.T})
+        expect(scores[1000], want, tolerance=1e-8)
+
+
+def test_swiglu_of_one_row_by_hand(answer):
+    # h·W_gate is (ln 3, 0): SiLU gives ln 3 · 3/4, and 0. h·W_up is (8, 4).
+    h = np.array([[1.0, 2.0]])
+    W_gate = np.array([[math.log(3), 4.0], [0.0, -2.0]])
+    W_up = np.array([[2.0, 4.0], [3.0, 0.0]])
+    W_down = np.array([[1.0, -1.0], [10.0, 20.0]])
+    opened = 6 * math.log(3)
+    expect(
+        answer.swiglu(h, W_gate, W_up, W_down),
+        np.array([[opened, -opened]]),
+        mistakes=swiglu_slips(h, W_gate, W_up, W_down),
+    )
+
+
+def swiglu_slips(h, *W):
+    """The mistakes {words: the gated MLP of rows h (..., D) with this slip}."""
+    names = {
+        GATE_EXCHANGED: "gate and up exchanged",
+        NO_SILU: "sigmoid",
+        "the gate has a ReLU, not a SiLU": "relu",
+        "W_gate is left out": "no gate",
+        "W_up is left out": "up left out",
+    }
+    return {
+        words: lambda slip=slip: swiglu_by_rows(h, *W, slip=slip) for words, slip in names.items()
+    }
+
+
+def swiglu_by_rows(h, *W, slip=None):
+    rows = [gated_by_numbers(row, *W, slip=slip) for row in h.reshape(-1, h.shape[-1])]
+    return np.reshape(rows, (*h.shape[:-1], W[2].shape[1]))
+
+
+def test_swiglu_agrees_with_a_loop_under_any_batch_axes(answer, rng):
+    D, M = 3, 5
+    W = [rng.normal(size=shape) for shape in ((D, M), (D, M), (M, D))]
+    for shape in ((D,), (4, D), (2, 3, 4, D)):
+        h = rng.normal(size=shape)
+        expect(answer.swiglu(h, *W), swiglu_by_rows(h, *W), mistakes=swiglu_slips(h, *W))
+    single = [array.astype(np.float32) for array in (h, *W)]
+    expect(answer.swiglu(*single), swiglu_by_rows(h, *W).astype(np.float32), tolerance=1e-5)
+
+
+def test_modern_block_agrees_with_a_loop(answer, rng):
+    for shape, D, n_h, n_kv, M in (((2,), 24, 6, 2, 7), ((), 8, 2, 2, 5), ((2, 1), 16, 4, 1, 9)):
+        x = rng.normal(size=(*shape, 5, D)) + 0.5
+        W = modern_weights(rng, D, n_h, n_kv, M)
+        expect(
+            answer.modern_block(x, W, n_h, n_kv),
+            modern_by_loops(x, W, n_h, n_kv),
+            mistakes=modern_slips(x, W, n_h, n_kv),
+        )
+
+
+def test_in_the_modern_block_a_later_token_never_changes_an_earlier_output(answer, rng):
+    B, L, D, n_h, n_kv = 2, 6, 12, 3, 1
+    x, W = rng.normal(size=(B, L, D)), modern_weights(rng, D, n_h, n_kv, 10)
+    before = answer.modern_block(x, W, n_h, n_kv)
+    want = modern_by_loops(x, W, n_h, n_kv)
+    expect(before, want, mistakes=modern_slips(x, W, n_h, n_kv))
+    for t in (1, 4):
+        changed = x.copy()
+        changed[:, t:] = rng.normal(size=(B, L - t, D))
+        expect(answer.modern_block(changed, W, n_h, n_kv)[:, :t], before[:, :t])
+
+
+def test_the_modern_block_tells_two_orders_of_the_past_apart(answer, rng):
+    L, D, n_h, n_kv = 5, 8, 2, 1
+    x, W = rng.normal(size=(2, L, D)), modern_weights(rng, D, n_h, n_kv, 6)
+    x[1] = x[0, [2, 0, 3, 1, 4]]  # the same past of the last token, in another order
+    got = answer.modern_block(x, W, n_h, n_kv)[:, -1]
+    want = modern_by_loops(x, W, n_h, n_kv)[:, -1]
+    wrong = {
+        words: lambda make=make: make()[:, -1]
+        for words, make in modern_slips(x, W, n_h, n_kv).items()
+    }
+    expect(got, want, mistakes=wrong)
+    expect(bool(np.allclose(got[0], got[1])), False)  # without rotary it would be True

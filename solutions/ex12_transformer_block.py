@@ -1,19 +1,39 @@
-"""Exercise 12: the transformer block, first as drawn, then with its four repairs.
+"""Exercise 12: the transformer block: as drawn, with its four repairs, and as Llama has it.
 
 Notebook: 12_transformer_block.ipynb.
 
 The notebook builds the block with the library. Here you write it yourself, from arrays and matrix
-products alone, and end with the block of a GPT.
+products alone: first the block of a GPT (softmax, causal_mask, attention, block), then the one of
+today's models (rms_norm, rotary, swiglu, modern_block).
 
 Letters: B texts in a batch, L tokens in each, D the width, n_h heads, H = D / n_h the width of one
-head; ``...`` stands for any number of batch axes, also for none. Weights multiply from the right:
-a row goes in, a row comes out. What the notebook's own block calls W["Q"], W["up"] and W["gain 1"]
-is W["W_Q"], W["W_1"] and W["gamma_1"] here; and its ``attention`` takes x, yours q, k and v.
+head, n_kv heads of keys and values; ``...`` stands for any number of batch axes, also for none.
+Weights multiply from the right: a row goes in, a row comes out.
+
+Names: what the notebook calls W["Q"] and W["gain 1"] is W["W_Q"] and W["gamma_1"] here. "up" and
+"down" of its first block are W["W_1"] and W["W_2"]; "gate", "up" and "down" of the modern one are
+W["W_gate"], W["W_up"] and W["W_down"]. Its ``attention`` takes x, yours q, k and v; its ``attend``
+masks by itself, yours looks at every key unless it is given a mask.
+
+The notebook shows rms_norm and swiglu in full: close it, and write them anew from their formulas.
+It turns one arrow, and leaves whole heads and the modern block to you.
 """
 
 import math
 
 import numpy as np
+
+
+def split_heads(x, n):
+    """Given: cut every row into n pieces, one for each head; (..., L, n · H) -> (..., n, L, H)."""
+    pieces = x.reshape(*x.shape[:-1], n, x.shape[-1] // n)  # (..., L, n, H)
+    return pieces.swapaxes(-2, -3)
+
+
+def merge_heads(y):
+    """Given: the way back, heads side by side again; (..., n, L, H) -> (..., L, n · H)."""
+    pieces = y.swapaxes(-2, -3)  # (..., L, n, H)
+    return pieces.reshape(*pieces.shape[:-2], -1)
 
 
 def softmax(scores):
@@ -62,55 +82,27 @@ def causal_mask(Lq, Lk):
 
 
 def attention(q, k, v, mask=None):
-    """Mix the values of each head: softmax(q·kᵀ / √H)·v, every head for itself.
+    """Mix the values of each head: softmax(q·kᵀ / √H)·v.
+
+    As a rule n_kv = n_h, and every head has keys and values of its own. There may be fewer: then
+    n_h / n_kv neighbours ask the same keys and get the same values (grouped-query attention). Of
+    six heads with n_kv = 2, heads 0, 1 and 2 share the first keys and values, 3, 4 and 5 the
+    second. Write it for n_kv = n_h first; the last test is about sharing.
 
     Arguments:
         q: (..., n_h, Lq, H) the queries; ``...`` is usually (B,).
-        k, v: (..., n_h, Lk, H) the keys and the values.
+        k, v: (..., n_kv, Lk, H) the keys and the values; n_kv divides n_h.
         mask: None, or (Lq, Lk) bool: where it is False, the score is set to −∞ before the softmax,
             in all heads of all texts.
     Returns: (..., n_h, Lq, H), in the dtype of q, k and v.
     """
     ### BEGIN SOLUTION
+    group = q.shape[-3] // k.shape[-3]
+    k, v = (np.repeat(t, group, axis=-3) for t in (k, v))  # (..., n_kv, Lk, H) -> (..., n_h, Lk, H)
     scores = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])  # (..., n_h, Lq, Lk)
     if mask is not None:
         scores = np.where(mask, scores, -np.inf)
     return softmax(scores) @ v  # (..., n_h, Lq, H)
-    ### END SOLUTION
-
-
-def split_heads(x, n_h):
-    """Give each head its piece of every row: head 0 the first H numbers, head 1 the next H, ...
-
-    Arguments:
-        x: (..., L, D).
-        n_h: how many heads, an integer that divides D.
-    Returns: (..., n_h, L, H) with H = D / n_h.
-
-    >>> split_heads(np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), 2)  # two rows, two heads
-    array([[[1, 2],
-            [5, 6]],
-    <BLANKLINE>
-           [[3, 4],
-            [7, 8]]])
-    """
-    ### BEGIN SOLUTION
-    *batch, L, D = x.shape
-    pieces = x.reshape(*batch, L, n_h, D // n_h)  # (..., L, D) -> (..., L, n_h, H)
-    return pieces.swapaxes(-2, -3)  # (..., n_h, L, H)
-    ### END SOLUTION
-
-
-def merge_heads(y):
-    """Lay the heads side by side again: the way back from ``split_heads``.
-
-    Arguments: y (..., n_h, L, H).
-    Returns: (..., L, D) with D = n_h · H: in each row first the H numbers of head 0, then those of
-    head 1, and so on.
-    """
-    ### BEGIN SOLUTION
-    *batch, n_h, L, H = y.shape
-    return y.swapaxes(-2, -3).reshape(*batch, L, n_h * H)
     ### END SOLUTION
 
 
@@ -165,4 +157,94 @@ def block(x, W, n_h, residual=False, norm=False, positions=False, mask=False):
     h = normed(x, W["gamma_2"])
     digested = np.maximum(h @ W["W_1"], 0) @ W["W_2"]  # (..., L, 4D) -> (..., L, D)
     return x + digested if residual else digested
+    ### END SOLUTION
+
+
+def rms_norm(x, gamma, epsilon=1e-5):
+    """Bring every row to size 1: x / √(mean of x² + ε) · γ. The mean is not subtracted.
+
+    Arguments:
+        x: (..., D) floats; a row is what lies along the last axis.
+        gamma: (D,), the gain of each of its numbers.
+        epsilon: a small number, so that a row of zeros is not divided by 0.
+    Returns: (..., D), in the dtype of x and gamma.
+
+    >>> rms_norm(np.array([1.0, 7.0]), np.array([10.0, 1.0]), epsilon=0.0)  # √((1 + 49) / 2) is 5
+    array([2. , 1.4])
+    """
+    ### BEGIN SOLUTION
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon) * gamma
+    ### END SOLUTION
+
+
+def rotary(x, positions, base=10_000.0):
+    """Turn every row by its position, so that scores q·k depend on distances alone (RoPE).
+
+    A row of H numbers is H/2 arrows: arrow m is (x[m], x[m + H/2]), for m from 0 to H/2 − 1. At
+    position p it is turned by the angle p · base^(−2m/H), in radians: the arrow (a, b) becomes
+
+        (a·cos − b·sin,  b·cos + a·sin)
+
+    Arguments:
+        x: (..., L, H) floats, the queries or the keys of one head or of many; H is even.
+        positions: (L,) integers, where in the text each of the L rows stands; they need not begin
+            with 0, nor follow one another.
+        base: how slow the slowest arrows are.
+    Returns: (..., L, H), in the dtype of x.
+
+    >>> x = np.array([[1.0, 0.0], [1.0, 0.0]])  # one arrow (1, 0), twice
+    >>> rotary(x, np.array([0, 3])).round(2)  # after 3 radians it points nearly backwards
+    array([[ 1.  ,  0.  ],
+           [-0.99,  0.14]])
+    """
+    ### BEGIN SOLUTION
+    half = x.shape[-1] // 2
+    angles = positions[:, None] * base ** (-np.arange(half) / half)  # (L, H/2)
+    cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+    a, b = x[..., :half], x[..., half:]  # (..., L, H/2) each
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+    ### END SOLUTION
+
+
+def swiglu(h, W_gate, W_up, W_down):
+    """The gated MLP: (SiLU(h·W_gate) ∘ h·W_up)·W_down, where SiLU(u) = u / (1 + exp(−u)).
+
+    ∘ multiplies number by number: one product says how far each hidden unit is open, the other
+    says what would pass.
+
+    Arguments: h (..., D); W_gate and W_up (D, M), W_down (M, D).
+    Returns: (..., D), in the dtype of the arguments.
+    """
+    ### BEGIN SOLUTION
+    u = h @ W_gate  # (..., M)
+    return (u / (1 + np.exp(-u)) * (h @ W_up)) @ W_down
+    ### END SOLUTION
+
+
+def modern_block(x, W, n_h, n_kv):
+    """The block of Llama: the plan of ``block`` with all its repairs, and four parts exchanged.
+
+        x = x + attention(rms_norm(x))       with W["gamma_1"]
+        x = x + swiglu(rms_norm(x))          with W["gamma_2"]
+
+    Attention is as in ``block``, with two differences: queries and keys, not values, are turned by
+    ``rotary`` at the positions 0 to L − 1, head by head (no table P is added); and keys and values
+    have n_kv heads. Row i attends to rows up to i only. There are no switches.
+
+    Arguments:
+        x: (..., L, D).
+        W: a dict of arrays: "W_Q" and "W_O" (D, D); "W_K" and "W_V" (D, n_kv · H); "W_gate" and
+            "W_up" (D, M), "W_down" (M, D); "gamma_1" and "gamma_2" (D,).
+        n_h, n_kv: how many heads; n_kv divides n_h, n_h divides D, and H = D / n_h is even.
+    Returns: (..., L, D).
+    """
+    ### BEGIN SOLUTION
+    L = x.shape[-2]
+    positions = np.arange(L)
+    h = rms_norm(x, W["gamma_1"])  # (..., L, D)
+    q = rotary(split_heads(h @ W["W_Q"], n_h), positions)  # (..., n_h, L, H)
+    k = rotary(split_heads(h @ W["W_K"], n_kv), positions)  # (..., n_kv, L, H)
+    v = split_heads(h @ W["W_V"], n_kv)
+    x = x + merge_heads(attention(q, k, v, causal_mask(L, L))) @ W["W_O"]
+    return x + swiglu(rms_norm(x, W["gamma_2"]), W["W_gate"], W["W_up"], W["W_down"])
     ### END SOLUTION

@@ -236,7 +236,7 @@ def test_a_cache_of_another_kind_or_size_is_refused():
     for batch, length in ((0, 8), (1, 0), (-1, 8)):
         with pytest.raises(ValueError, match=f"batch is {batch} and max_length {length}"):
             KVCache(MODEL, batch, length)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"batch is 1\.5 and max_length 8; expected integers"):
         KVCache(MODEL, 1.5, 8)
     with pytest.raises(TypeError, match="dtype is int64; expected a floating-point type"):
         KVCache(MODEL, 1, 8, "int64")

@@ -287,6 +287,25 @@ def test_a_strategy_without_a_choice_says_so():
             call(None, None)
 
 
+def test_strategies_side_by_side_write_what_each_writes_alone():
+    strategies = [Greedy(), Sample(seed=1), Sample(top_k=3, seed=2), Sample(seed=1)]
+    for stop in ((), (2, 9)):
+        together = inference.generate(
+            MODELS["llama"], PROMPTS, 8, inference.SideBySide(strategies), stop=stop
+        )
+        for prompt, strategy, text in zip(PROMPTS, strategies, together):
+            alone = inference.generate(MODELS["llama"], prompt, 8, strategy, stop=stop)
+            np.testing.assert_array_equal(text, alone)
+
+
+def test_what_cannot_stand_side_by_side_is_refused():
+    with pytest.raises(ValueError, match="2 strategies for 4 prompts"):
+        inference.generate(MODELS["llama"], PROMPTS, 3, inference.SideBySide([Greedy()] * 2))
+    with pytest.raises(ValueError, match=r"BeamSearch\(2.* needs rows of its own"):
+        beams = inference.SideBySide([Greedy(), BeamSearch(2)])
+        inference.generate(MODELS["llama"], PROMPTS[:2], 3, beams)
+
+
 def test_a_strategy_of_ones_own_needs_a_choice_alone():
     class Second(Decoding):
         def choose(self, logits, texts):

@@ -296,7 +296,9 @@ def assert_logits_are_as_exact(smollm2, golden):
     exact = logits(smollm2.double, ids)
     some = exact[:, golden["positions"]][..., golden["tokens"]]
     np.testing.assert_allclose(some, golden["logits"], rtol=1e-8, atol=1e-8)
-    assert np.abs(logits(smollm2.single, ids) - exact).max() <= 2 * golden["error"]
+    # The largest error of one prompt is chance: that of all that are not longer is less so.
+    shorter = [each["error"] for each in GOLDEN["smollm2"] if len(each["ids"]) <= ids.shape[1]]
+    assert np.abs(logits(smollm2.single, ids) - exact).max() <= 2 * max(shorter)
 
 
 def assert_same_but_for_near_ties(tokens, golden):

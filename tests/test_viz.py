@@ -370,6 +370,25 @@ def test_drawing_on_given_axes_returns_them():
     assert picture._repr_png_()[0].startswith(b"\x89PNG")
 
 
+def test_no_label_of_a_point_under_the_roof_stands_above_it():
+    points = {"a": [(20.0, 1.8e11, "near"), (70.0, 1.99e11, "at"), (300.0, 1e11, "far")]}
+    picture = viz.roofline(points, 2e11, 3e10)
+    ax, places = picture.axes[0], {}
+    for text, artist in texts_of(picture):
+        places[text] = artist.get_window_extent()
+    roof = ax.transData.transform((20.0, 200))[1]
+    assert all(places[label].y1 < roof for label in ("near", "at", "far"))
+    point = ax.transData.transform((300.0, 100))[1]
+    assert places["far"].y0 > point  # where there is room it is above its point
+
+
+def test_a_bars_total_counts_the_parts_that_are_named():
+    bars = {"pass 1": {"read": 0, "new": 6}, "pass 2": {"read": 6, "new": 1}}
+    picture = viz.stacked_bars(bars, total=["new"], unit="tokens")
+    written = [text for text, _ in texts_of(picture)]
+    assert "1 tokens" in written and "7 tokens" not in written
+
+
 def test_a_notebook_shows_the_figure_sharp_at_its_size():
     picture = viz.bars({"a": 1}, width=4, height=2)
     data, size = picture._repr_png_()
@@ -740,6 +759,7 @@ def test_the_map_names_every_notebook():
         (lambda: viz.bars({"a": 0}, log=True), "no place on a logarithmic scale"),
         (lambda: viz.bars({"a": 1}, highlight="b"), "no bar 'b'"),
         (lambda: viz.stacked_bars({"a": {"p": -1}}), "bar 'a', part 'p': -1.0 is no length"),
+        (lambda: viz.stacked_bars({"a": {"p": 1}}, total=["q"]), "no part 'q' to count"),
         (lambda: viz.text_curve([]), "no numbers to draw"),
         (lambda: viz.text_curve([math.nan]), "no finite number to draw"),
         (lambda: viz.text_curve([1], 10, 2), "24 by 4 characters, not 10 by 2"),
@@ -752,3 +772,26 @@ def test_the_map_names_every_notebook():
 def test_bad_input_is_named(call, message):
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         call()
+
+
+def test_the_name_of_a_level_keeps_clear_of_curves():
+    x = np.linspace(0, 1, 50)
+    busy = {"high": (x, 1.03 + 0 * x), "low": (x, np.minimum(3 * x, 0.97))}
+    picture = viz.lines(busy, levels={"a level": 1.0})
+    (name,) = [text for text in picture.axes[0].texts if text.get_text() == "a level"]
+    assert (name.get_ha(), name.get_va()) == ("left", "top")
+    picture = viz.lines({"far": (x, 5 + x), "near": (x, 0 * x)}, levels={"a level": 1.0})
+    (name,) = [text for text in picture.axes[0].texts if text.get_text() == "a level"]
+    assert (name.get_ha(), name.get_va()) == ("right", "bottom")
+
+
+def test_names_at_the_ends_of_curves_stand_in_one_line():
+    x = np.arange(3.0)
+    picture = viz.lines({"a": x, "b": x + 0.001, "c": x - 0.001, "d": 0 * x})
+    assert len({round(text.get_position()[0], 6) for text in picture.axes[0].texts}) == 1
+
+
+def test_a_shape_in_a_graph_stands_for_itself():
+    nodes = [("x", "x", "input", "(B, L)"), ("y", "y", "output", 3.0)]
+    texts = {text.get_text() for text in viz.computation_graph(nodes, ["xy"]).axes[0].texts}
+    assert {"(B, L)", "= 3"} <= texts

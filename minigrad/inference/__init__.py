@@ -3,7 +3,7 @@
 from minigrad.inference import metrics
 from minigrad.inference.beams import Beams, BeamSearch, Hypothesis, Node
 from minigrad.inference.caches import Cache, KVCache, LatentCache, cache_for
-from minigrad.inference.decoding import Decoding, Greedy, Run, Step
+from minigrad.inference.decoding import Decoding, Greedy, Run, SideBySide, Step
 from minigrad.inference.filters import (
     min_p_filter,
     repetition_penalty,
@@ -25,6 +25,7 @@ __all__ = [
     "Node",
     "Run",
     "Sample",
+    "SideBySide",
     "Step",
     "Window",
     "cache_for",

@@ -26,7 +26,11 @@ class Cache:
 
     def __init__(self, model, batch, max_length, dtype, heads):
         name = type(self).__name__
-        batch, max_length = operator.index(batch), operator.index(max_length)
+        for value in (batch, max_length):
+            if not isinstance(value, (int, np.integer)):
+                raise TypeError(
+                    f"{name}: batch is {batch!r} and max_length {max_length!r}; expected integers"
+                )
         if batch < 1 or max_length < 1:
             raise ValueError(
                 f"{name}: batch is {batch} and max_length {max_length}; expected at least 1"

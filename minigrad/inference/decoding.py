@@ -86,3 +86,32 @@ class Greedy(Decoding):
 
     def __repr__(self):
         return "Greedy()"
+
+
+class SideBySide(Decoding):
+    """Each prompt by a strategy of its own, all in one batch: faster than one after the other.
+
+    Argument: strategies, one for each prompt, in their order; none that searches, as BeamSearch
+    does, since its rows are more than one a prompt. Raises ValueError, on use, for another number
+    of prompts and for a strategy that searches.
+    """
+
+    def __init__(self, strategies):
+        self.strategies = list(strategies)
+
+    def start(self, batch, max_new_tokens, stop):
+        if batch != len(self.strategies):
+            raise ValueError(f"SideBySide: {len(self.strategies)} strategies for {batch} prompts")
+        runs = [each.start(1, max_new_tokens, stop) for each in self.strategies]
+
+        def choose(logits, texts):
+            steps = [run.next(logits[[i]], [texts[i]]) for i, run in enumerate(runs)]
+            for strategy, step in zip(self.strategies, steps):
+                if step.rows is not None:
+                    raise ValueError(f"SideBySide: {strategy!r} needs rows of its own")
+            return [step.tokens[0] for step in steps]
+
+        return RowByRow(choose, batch, stop)
+
+    def __repr__(self):
+        return f"SideBySide({self.strategies})"

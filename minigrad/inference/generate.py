@@ -1,7 +1,5 @@
 """Continuing prompts: prefill once, then a token at a time."""
 
-import operator
-
 import numpy as np
 
 import minigrad as mg
@@ -64,7 +62,7 @@ class Generation:
 
     def __init__(self, model, ids, max_new_tokens, decoding, cache, stop):
         prompts, self.form = _prompts(ids)
-        self.model, self.max_new_tokens = model, operator.index(max_new_tokens)
+        self.model, self.max_new_tokens = model, _integer(max_new_tokens)
         if self.max_new_tokens < 0:
             raise ValueError(f"generate: max_new_tokens is {max_new_tokens}, expected 0 or more")
         self.decoding = Greedy() if decoding is None else decoding
@@ -170,6 +168,11 @@ def _prompts(ids):
     """(list of int64 prompts, the form they were given in: "one", "batch" or "list")."""
     if isinstance(ids, mg.Tensor):
         ids = ids.numpy()
+    if ids is None or isinstance(ids, str):
+        raise TypeError(
+            f"generate: the prompt is {ids!r}, expected token ids; model.tokenizer.encode(text) "
+            "makes them"
+        )
     ragged = isinstance(ids, (list, tuple)) and any(np.ndim(each) for each in ids)
     if ragged:
         prompts, form = [np.asarray(each) for each in ids], "list"
@@ -189,6 +192,12 @@ def _prompts(ids):
                 f"generate: {which} is {prompt.dtype} {prompt.shape}, expected integers (L,)"
             )
     return [prompt.astype(np.int64) for prompt in prompts], form
+
+
+def _integer(max_new_tokens):
+    if not isinstance(max_new_tokens, (int, np.integer)):
+        raise TypeError(f"generate: max_new_tokens is {max_new_tokens!r}, expected an integer")
+    return int(max_new_tokens)
 
 
 def _padded(prompts):

@@ -14,39 +14,33 @@ def block(module, x, mask, rotary, remember):
     dtypes, with latent attention or layers that somebody has exchanged, inside transforms, while
     looking for NaN, or when kernels are switched off.
     """
-    attention, mlp = module.attention, module.mlp
     if not (_is_one_constant_token(x) and engine.kernels_on() and not engine.seeks_anomalies()):
         return None
-    if type(attention) is not nn.MultiHeadAttention or type(mlp) is not nn.SwiGLU:
+    attention, mlp, norms = module.attention, module.mlp, (module.norm_1, module.norm_2)
+    if type(attention) is not nn.MultiHeadAttention or type(mlp) is not nn.SwiGLU or rotary is None:
         return None
-    norms = module.norm_1, module.norm_2
     layers = attention.query, attention.key, attention.value, attention.output
     layers += mlp.gate, mlp.up, mlp.down
-    usual = all(type(norm) is nn.RMSNorm for norm in norms)
-    usual = usual and all(type(layer) is nn.Linear for layer in layers)
-    if not usual or rotary is None or (attention.dropout.p and attention.dropout.training):
+    usual = {*map(type, norms)} == {nn.RMSNorm} and {*map(type, layers)} == {nn.Linear}
+    if not usual or (attention.dropout.p and attention.dropout.training):
         return None
-    gains = [_array(norm.weight) for norm in norms]
-    weights = [_array(value) for layer in layers for value in (layer.weight, layer.bias)]
+    parameters = [norm.weight for norm in norms]
+    parameters += [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
+    if max(each.level for each in parameters if each is not None) > engine.AMBIENT:
+        return None  # a transform has hold of one
+    arrays = [None if each is None else each.data for each in parameters]
     visible = _visible(mask, x)
     heads = attention.n_heads, attention.n_kv_heads, attention.d_head
     kernel = importlib.import_module("minigrad.cpu.llama_block")
-    if visible is None or not kernel.supports(x.data, gains, weights, rotary, heads):
+    if visible is None or not kernel.supports(x.data, arrays[:2], arrays[2:], rotary, heads):
         return None
-    norms = [(gain, norm.eps) for gain, norm in zip(gains, norms)]
-    y = kernel.run(x.data, norms, weights, visible, rotary, heads, remember)
+    norms = [(gain, norm.eps) for gain, norm in zip(arrays, norms)]
+    y = kernel.run(x.data, norms, arrays[2:], visible, rotary, heads, remember)
     return None if y is None else engine.box(y)
 
 
 def _is_one_constant_token(x):
     return x.level == engine.CONSTANT and type(x.data) is np.ndarray and x.shape[1] == 1
-
-
-def _array(value):
-    """The array of a parameter, or what no kernel supports while a transform has hold of it."""
-    if value is None:
-        return None
-    return value.data if value.level <= engine.AMBIENT else value
 
 
 def _visible(mask, x):

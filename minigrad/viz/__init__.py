@@ -56,8 +56,8 @@ Answers (`timeline.py`)
 Bars (`bars.py`)
     bars(values, *, unit="", xlabel="", title=None, highlight=(), colors=None, log=False,
         digits=3, width=10.0, height=None, ax=None): {name: number}
-    stacked_bars(stacks, *, unit="", xlabel="", title=None, colors=None, digits=3, width=11.0,
-        height=None, ax=None): {bar: {part: number}}, memory by what holds it
+    stacked_bars(stacks, *, unit="", xlabel="", title=None, colors=None, digits=3, total=None,
+        width=11.0, height=None, ax=None): {bar: {part: number}}, memory by what holds it
 Text (`written.py`)
     token_rows(rows, *, lit=(), title=None, ax=None): {label: tokens}, text cut into tokens, a box
         each, row under row; tokens are str or bytes

@@ -103,7 +103,21 @@ def attention_maps(
     if title:
         lines = style.wrap(title, picture.get_size_inches()[0] * 72 - 20, style.TITLE, "bold")
         picture.suptitle(lines, x=0.01, ha="left", fontsize=style.TITLE, fontweight="bold")
+    _trim(picture)
     return picture
+
+
+def _trim(picture):
+    """Takes away the empty strip that short labels leave below, where all fits without it."""
+    picture.draw_without_rendering()
+    width, height = picture.get_size_inches()
+    spare = picture.get_tightbbox().y0 - 0.1  # inches
+    if spare > 0.05:
+        picture.set_size_inches(width, height - spare)
+        picture.draw_without_rendering()
+        box = picture.get_tightbbox()
+        if box.y0 < 0 or box.y1 > height - spare:
+            picture.set_size_inches(width, height)
 
 
 def _panels(n, length, seen, columns, width, titled):

@@ -51,6 +51,7 @@ def stacked_bars(
     title=None,
     colors=None,
     digits=3,
+    total=None,
     width=11.0,
     height=None,
     ax=None,
@@ -58,11 +59,14 @@ def stacked_bars(
     """Draws horizontal bars made of parts, each part labelled where it fits, totals at the ends.
 
     Arguments: stacks: name of bar -> (name of part -> number >= 0); a part missing in a bar is 0;
-    unit: of the numbers, "GB"; colors: part -> role or colour; ax: axes to draw on.
+    unit: of the numbers, "GB"; colors: part -> role or colour; total: the parts that the number at
+    the end counts, None for all; ax: axes to draw on.
     Returns the figure, or the axes that were given; the parts' colours are explained above.
-    Raises ValueError for numbers below 0 or not finite.
+    Raises ValueError for numbers below 0 or not finite, or a part of the total that no bar has.
     """
     parts = list(dict.fromkeys(str(part) for bar in stacks.values() for part in bar))
+    if strange := [part for part in total or () if part not in parts]:
+        raise ValueError(f"no part {strange[0]!r} to count; there are {', '.join(parts)}")
     shades = style.colors_for(parts, colors)
     names, totals = [str(name) for name in stacks], []
     owner, ax = style.canvas(ax, width, height or 2.1 + 0.62 * len(names))
@@ -84,7 +88,8 @@ def stacked_bars(
                 middle = {"ha": "center", "va": "center_baseline", "fontweight": "bold"}
                 ax.text(start + value / 2, row, text, **middle, **look)
             start += value
-        totals.append((start, _with_unit(start, unit, digits)))
+        counted = sum(bar.get(part, 0.0) for part in (parts if total is None else total))
+        totals.append((start, _with_unit(counted, unit, digits)))
         _at_end(ax, row, *totals[-1])
     _finish(ax, names, xlabel or unit, title, log=False)
     _make_room(ax, totals, log=False)

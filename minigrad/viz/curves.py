@@ -5,6 +5,10 @@ import numpy as np
 from minigrad.viz import style
 from minigrad.viz.layout import spread
 
+QUIET = "#5A5A5A"  # of rulers' names
+# where the name of a level may stand: at an end of its line, above or below it
+LEVEL_PLACES = [("right", "bottom"), ("right", "top"), ("left", "bottom"), ("left", "top")]
+
 
 @style.styled
 def lines(
@@ -53,6 +57,7 @@ def lines(
             raise ValueError(f"band {name!r} belongs to no curve: there are {list(data)}")
         ax.fill_between(data[str(name)][0], low, high, color=shades[name], alpha=0.18, linewidth=0)
     _rulers(ax, levels or {}, marks or {})
+    names = _names_of_levels(ax, levels or {})
     for axis, letter in ((ax.xaxis, "x"), (ax.yaxis, "y")):
         if letter in log:
             _plain_numbers(axis)
@@ -62,6 +67,7 @@ def lines(
     elif labels == "end" and drawn and (len(drawn) > 1 or not ylabel):
         _end_with(ax, max(float(np.nanmax(x)) for x, _ in drawn.values()))
         end_labels(ax, [(name, *_last(*drawn[name]), shades[name]) for name in drawn])
+    _clear_of_curves(ax, names)
     return owner
 
 
@@ -166,22 +172,62 @@ def _plain_numbers(axis):
 
 
 def _rulers(ax, levels, marks):
-    place = {"fontsize": style.SMALL, "color": "#5A5A5A"}
-    for text, y in levels.items():
+    for y in levels.values():
         ax.axhline(y, color=style.GREY, linewidth=1.6, linestyle=":", zorder=1)
-        at = {"xy": (1, y), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-        ax.annotate(text, xytext=(-4, 3), textcoords="offset points", **at, **place)
+    place = {"fontsize": style.SMALL, "color": QUIET}
     for text, x in marks.items():
         ax.axvline(x, color=style.GREY, linewidth=1.6, linestyle=":", zorder=1)
         at = {"xy": (x, 1), "xycoords": ("data", "axes fraction"), "ha": "left", "va": "top"}
         ax.annotate(text, xytext=(5, -2), textcoords="offset points", **at, **place)
 
 
+def _names_of_levels(ax, levels):
+    """The texts of the dotted lines, each above the right end of its own."""
+    at = {"textcoords": "offset points", "xycoords": ("axes fraction", "data")}
+    at |= {"xytext": (-4, 3), "ha": "right", "va": "bottom"}
+    look = {"fontsize": style.SMALL, "color": QUIET}
+    return [ax.annotate(text, (1, y), **at, **look) for text, y in levels.items()]
+
+
+def _clear_of_curves(ax, names):
+    """Moves the names of levels below their lines, or to the left, where that frees them of curves
+    and of each other."""
+    if not names:
+        return
+    ax.figure.draw_without_rendering()
+    curves = [line for line in ax.lines if line.get_transform() == ax.transData]
+    points = np.concatenate([_along(ax.transData.transform(line.get_xydata())) for line in curves])
+    taken = []
+    for name in names:
+        y, hits = name.xy[1], []
+        for side, place in enumerate(LEVEL_PLACES):
+            box = _put(name, y, *place)
+            inside = ax.bbox.y0 <= box.y0 and box.y1 <= ax.bbox.y1
+            worse = 1000 * (box.count_overlaps(taken) + (not inside))
+            hits.append((box.count_contains(points) + worse, side))
+        taken.append(_put(name, y, *LEVEL_PLACES[min(hits)[1]]))
+
+
+def _put(name, y, ha, va):
+    """The box, in pixels, of the name of a level at one of its places."""
+    name.xy = (float(ha == "right"), y)
+    name.set_position((-4 if ha == "right" else 4, 3 if va == "bottom" else -3))
+    name.set(ha=ha, va=va)
+    return name.get_window_extent()
+
+
+def _along(corners, pieces=16):
+    """Points on the way from corner to corner (n, 2), close enough to be counted."""
+    steps = np.linspace(0, 1, pieces, endpoint=False)[:, None]
+    between = corners[:-1, None] + steps * np.diff(corners, axis=0)[:, None]  # (n − 1, pieces, 2)
+    return np.concatenate([between.reshape(-1, 2), corners])
+
+
 def end_labels(ax, ends, size=style.BODY):
     """Writes names at the right edge of the axes, at the height of the curves' ends, spread apart.
 
     Arguments: ends: (name, x, y, colour) of each curve's end, in data coordinates.
-    A thin line leads from an end to its name where they are not side by side.
+    A thin line leads from each end to its name where not all of them are side by side.
     """
     ax.figure.draw_without_rendering()
     box = ax.get_window_extent()
@@ -191,10 +237,13 @@ def end_labels(ax, ends, size=style.BODY):
     order = sorted(range(len(ends)), key=lambda i: (pixels[i][1], i))
     heights = [style.text_size(texts[i], size)[1] * point for i in order]
     placed = spread([pixels[i][1] for i in order], heights)
+    # All names stand in one line: further out if one of them needs a leader.
+    near = all(
+        abs(y - pixels[i][1]) < 4 * point and box.x1 - pixels[i][0] < 12 * point
+        for i, y in zip(order, placed, strict=True)
+    )
     for i, y in zip(order, placed, strict=True):
         _, at_x, at_y, shade = ends[i]
-        gap = box.x1 - pixels[i][0]
-        near = abs(y - pixels[i][1]) < 4 * point and gap < 12 * point
         leader = {"arrowstyle": "-", "color": shade, "linewidth": 1.0, "alpha": 0.7}
         leader |= {"shrinkA": 2, "shrinkB": 2, "relpos": (0.0, 0.5)}
         ax.annotate(

@@ -18,7 +18,8 @@ def beam_tree(nodes, *, best=None, dropped=0, title=None, ax=None):
     list, fate "kept", "finished" or "dropped"; best: the place of the end of the winning text
     (default: the likeliest finished node, else the likeliest in the last column); dropped: how many
     dropped nodes to draw in each step; title: the finding; ax: axes to draw on.
-    Under each token stands the log probability of the new text up to it.
+    Under each token stands the log probability of the new text up to it. Finished texts are drawn
+    apart from those that go on.
     Returns the figure, or the axes that were given.
     Raises ValueError for a list that is no tree.
     """
@@ -34,9 +35,13 @@ def beam_tree(nodes, *, best=None, dropped=0, title=None, ax=None):
     tall = ROW * max(map(len, columns))
     total = sum(widths) + GAP * (len(columns) - 1) + 24
     key = [("the winner", style.tint("highlight", 0.55), style.color("highlight"))]
-    key += [("goes on", style.tint("value", 0.2), style.color("value"))]
-    key += [("dies later", style.tint("muted", 0.2), style.GREY)] * ("dies" in roles.values())
-    key += [("dropped at once", style.PAPER, style.GREY)] * ("dropped" in roles.values())
+    used = set(roles.values())
+    key += [("goes on", style.tint("value", 0.2), style.color("value"))] * ("lives" in used)
+    key += [("finished", style.tint("tangent", 0.25), style.color("tangent"))] * (
+        "finished" in used
+    )
+    key += [("dies later", style.tint("muted", 0.2), style.GREY)] * ("dies" in used)
+    key += [("dropped at once", style.PAPER, style.GREY)] * ("dropped" in used)
     rows = key_rows(key, total - 24)
     head = 22 * len(rows) + 30
     owner, ax, scale = style.bare_canvas(ax, total, tall + head + 8, title)
@@ -88,7 +93,7 @@ def _columns(nodes, depth, dropped):
 
 
 def _roles(nodes, columns, best):
-    """{node: "winner", "lives", "dies" or "dropped"}."""
+    """{node: "winner", "lives", "finished", "dies" or "dropped"}."""
     roles = {i: "dies" for column in columns for i in column}
     # Whatever leads to the last column, or to a finished text, lives.
     ends = [i for i in roles if nodes[i][3] == "finished" or i in columns[-1]]
@@ -97,6 +102,7 @@ def _roles(nodes, columns, best):
             while i is not None:
                 roles[i] = role
                 i = nodes[i][0]
+    roles |= {i: "finished" for i in ends if nodes[i][3] == "finished" and roles[i] == "lives"}
     return roles | {i: "dropped" for i in roles if nodes[i][3] == "dropped"}
 
 
@@ -114,6 +120,7 @@ def _node(pen, width, label, log_probability, role):
     looks = {
         "winner": (style.tint("highlight", 0.55), style.color("highlight"), style.INK),
         "lives": (style.tint("value", 0.2), style.color("value"), style.INK),
+        "finished": (style.tint("tangent", 0.25), style.color("tangent"), style.INK),
         "dies": (style.tint("muted", 0.2), style.GREY, style.INK),
         "dropped": (style.PAPER, style.GREY, style.ink("muted")),
     }
@@ -126,7 +133,8 @@ def _node(pen, width, label, log_probability, role):
 
 
 def _branch(pen, parent, child, role):
-    shades = {"winner": "highlight", "lives": "value", "dies": "muted", "dropped": "faint"}
+    shades = {"winner": "highlight", "lives": "value", "finished": "tangent"}
+    shades |= {"dies": "muted", "dropped": "faint"}
     width = {"winner": 4.0, "dropped": 1.4}.get(role, 2.0)
     points = [(parent[1], parent[2]), (child[0], child[2])]
     order = 2.4 if role == "winner" else 2.0
@@ -153,7 +161,7 @@ def token_bars(panels, names, *, top=10, title=None, width=13.0):
         raise ValueError("panels must be rows of the same number of columns, and not empty")
     height = len(rows) * (0.36 * (top + 1) + 1.35)
     shape = len(rows), counts.pop()
-    picture, axes = style.figure(*shape, width=width, height=height, squeeze=False, sharex="row")
+    picture, axes = style.figure(*shape, width=width, height=height, squeeze=False, sharex=True)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
         order = np.argsort(-next(iter(row.values()))[0], kind="stable")[:top]
         for ax, (column, (probabilities, keep)) in zip(line, row.items(), strict=True):
@@ -198,8 +206,8 @@ def _pair(row, column, panel):
 def _kept(probabilities, keep):
     count, mass = int(keep.sum()), probabilities[keep].sum()
     # 99.96 % is not all
-    share = 100 * mass if keep.all() else min(100 * mass, 99.9)
-    return f"keeps {count:,} token{'s' * (count != 1)}, {style.number(share, 3)} % of the mass"
+    share = "100" if keep.all() else f"{min(100 * mass, 99.9):.1f}"
+    return f"keeps {count:,} token{'s' * (count != 1)}, {share} % of the mass"
 
 
 def _panel(ax, probabilities, keep, order):
@@ -224,6 +232,7 @@ def _panel(ax, probabilities, keep, order):
 
 
 def _share(value):
-    if 0 < value < 5e-5:
-        return "<0.0001"
-    return f"{value:.{2 if value >= 0.01 else 3 if value >= 0.001 else 4}f}"
+    """Three decimals, in every panel."""
+    if value == 0:
+        return "0"
+    return "<0.001" if value < 5e-4 else f"{value:.3f}"

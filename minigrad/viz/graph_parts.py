@@ -15,6 +15,7 @@ PAD, BORDER = 9.0, 14.0  # inside a node; around the picture
 class Node:
     """A node: its id, what is written in it, and what is known about it (text or number).
 
+    A value that is a text in round brackets, a shape, stands for itself; others follow an "=".
     kind: "input", "parameter", "op" or "output", which chooses the colour.
     """
 
@@ -198,7 +199,8 @@ def _lines(node):
     """(what, text) of the lines under a node's label."""
     lines = []
     if _given(node.value):
-        lines.append(("value", f"= {style.number(node.value)}"))
+        text = style.number(node.value)
+        lines.append(("value", text if text.startswith("(") else f"= {text}"))
     if _given(node.tangent):
         text = style.number(node.tangent).replace("-", "−")
         sign = "−" if text.startswith("−") else "+"

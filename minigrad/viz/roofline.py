@@ -1,5 +1,7 @@
 """The roofline of a machine, and measured work under it."""
 
+import itertools
+
 from minigrad.viz import style
 
 
@@ -24,7 +26,7 @@ def roofline(points, peak, bandwidth, *, title=None, colors=None, width=11.0, he
     ax.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOP/byte)")
     ax.set_ylabel(f"speed ({letter}FLOP/s)")
     every = [(x, y / unit) for series in points.values() for x, y, _ in series]
-    roof = _draw_roof(ax, every, peak / unit, bandwidth / unit)
+    roof, lines = _draw_roof(ax, every, peak / unit, bandwidth / unit)
     for name, series in points.items():
         x, y = [p[0] for p in series], [p[1] / unit for p in series]
         look = {"marker": "o", "markersize": 10, "markeredgecolor": style.PAPER}
@@ -36,16 +38,21 @@ def roofline(points, peak, bandwidth, *, title=None, colors=None, width=11.0, he
         ax.figure.draw_without_rendering()
         taken.append(key.get_window_extent())
     taken += _name_roof(ax, peak / unit, bandwidth / unit, letter, bandwidth)
-    taken += [_mark(ax, x, y, 6) for x, y in every] + [_mark(ax, x, y, 1) for x, y in roof]
+    taken += [_mark(ax, x, y, 6) for x, y in every]
+    lines = [_mark(ax, x, y, 3) for x, y in lines]
+    lines += [mark for series in points.values() for mark in _along(ax, series, unit)]
+    # so much above the roof that a point below it cannot have its label there
+    taken += [_mark(ax, x, y, 1, above=20) for x, y in roof]
     for i, (name, series) in enumerate(points.items()):
         for x, y, label in series:
-            _label(ax, x, y / unit, label, style.ink(shades[name]), above=i % 2 == 0, taken=taken)
+            shade = style.ink(shades[name])
+            _label(ax, x, y / unit, label, shade, above=i % 2 == 0, taken=taken, lines=lines)
     return owner
 
 
 def _draw_roof(ax, points, peak, bandwidth):
-    """Draws the roof over all points and gives places (x, y) along it; y in the units of the axis,
-    as bandwidth · intensity and peak are."""
+    """Draws the roof over all points, and a line down from its corner; gives places (x, y) along
+    the one and the other. y is in the units of the axis, as bandwidth · intensity and peak are."""
     ridge = peak / bandwidth
     left, right = (pick([ridge, *(x for x, _ in points)]) for pick in (min, max))
     left, right = left / 2, right * 2.5
@@ -55,7 +62,8 @@ def _draw_roof(ax, points, peak, bandwidth):
     ax.plot([left, ridge, right], corners, color=style.INK, linewidth=3)
     ax.plot([ridge, ridge], [low, peak], color=style.GREY, linestyle=":", linewidth=1.6)
     along = [left * (right / left) ** (i / 300) for i in range(301)]
-    return [(x, min(bandwidth * x, peak)) for x in along]
+    down = [(ridge, low * (peak / low) ** (i / 300)) for i in range(301)]
+    return [(x, min(bandwidth * x, peak)) for x in along], down
 
 
 def _name_roof(ax, peak, bandwidth, letter, bytes_per_second):
@@ -103,23 +111,34 @@ def _box(ax, artist):
     return artist.get_window_extent(ax.figure.canvas.get_renderer())
 
 
-def _mark(ax, x, y, radius):
+def _mark(ax, x, y, radius, above=0):
+    """A box around a place, in points, stretched upwards by some more."""
     from matplotlib.transforms import Bbox
 
-    at, radius = ax.transData.transform((x, y)), radius * ax.figure.dpi / 72
-    return Bbox([at - radius, at + radius])
+    at, dots = ax.transData.transform((x, y)), ax.figure.dpi / 72
+    return Bbox([at - radius * dots, at + (radius * dots, (radius + above) * dots)])
 
 
-def _label(ax, x, y, text, shade, above, taken):
-    """Writes beside a point, at the first of several places where nothing else is written."""
+def _along(ax, series, unit):
+    """Boxes along the line through the points of a series."""
+    for (x, y, _), (to_x, to_y, _) in itertools.pairwise(series):
+        for i in range(1, 60):  # in equal steps on the paper, whose scales are logarithmic
+            here = x * (to_x / x) ** (i / 60), y / unit * (to_y / y) ** (i / 60)
+            yield _mark(ax, *here, 1)
+
+
+def _label(ax, x, y, text, shade, above, taken, lines):
+    """Writes beside a point, at the first of several places where nothing else is written, and no
+    line runs if that can be had."""
     up = [(0, 9, "center", "bottom"), (-9, 3, "right", "bottom"), (0, 17, "center", "bottom")]
     down = [(0, -9, "center", "top"), (9, -3, "left", "top"), (0, -22, "center", "top")]
     places = up + down if above else down + up
     look = {"textcoords": "offset points", "fontsize": style.SMALL, "color": shade}
-    for dx, dy, side, edge in places:
-        note = ax.annotate(text, (x, y), xytext=(dx, dy), ha=side, va=edge, **look)
-        box = _box(ax, note)
-        if not any(box.overlaps(other) for other in taken):
-            taken.append(box)
-            return
-        note.remove()
+    for obstacles in (taken + lines, taken):
+        for dx, dy, side, edge in places:
+            note = ax.annotate(text, (x, y), xytext=(dx, dy), ha=side, va=edge, **look)
+            box = _box(ax, note)
+            if not any(box.overlaps(other) for other in obstacles):
+                taken.append(box)
+                return
+            note.remove()

@@ -85,7 +85,7 @@ def _measure(ax, bottom, asked, ticks):
     line, gaps = bottom + 0.2, len(ticks) - 1
     _span(ax, asked, ticks[0], line, "TTFT", "prefill")
     if gaps:
-        words = f"TPOT × {gaps}, the gaps between the ticks"
+        words = f"TPOT × {gaps}"
         lack = style.text_size("TTFT", style.SMALL, "bold")[0] + 12 - _points(ax, ticks[0] - asked)
         _span(ax, ticks[0], ticks[-1], line, words, "decode", indent=max(3.0, lack))
     _span(ax, asked, ticks[-1], line + 0.58, "latency", "text")

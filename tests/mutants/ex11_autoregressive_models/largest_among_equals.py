@@ -1,0 +1,17 @@
+"""among equals the pair with the largest ids is taken, not the smallest"""
+
+
+def train_bpe(words, merges):
+    tokens = {word: list(word.encode()) for word in words}
+    learned = []
+    for new in range(256, 256 + merges):
+        counts = {}
+        for word, ids in tokens.items():
+            for pair in pairwise(ids):
+                counts[pair] = counts.get(pair, 0) + words[word]
+        if not counts:
+            break
+        best = max(counts, key=lambda pair: (counts[pair], pair))
+        learned.append(best)
+        tokens = {word: merge(ids, best, new) for word, ids in tokens.items()}
+    return learned

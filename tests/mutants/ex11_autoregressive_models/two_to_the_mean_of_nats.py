@@ -1,0 +1,9 @@
+"""it is 2 to the mean of natural logarithms, not e"""
+
+
+def perplexity(logits, ids, mask):
+    logits, targets = logits[:, :-1], ids[:, 1:]
+    counts = mask[:, :-1] & mask[:, 1:]
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return 2 ** -log_p[counts, targets[counts]].mean()

@@ -1,0 +1,9 @@
+"""only the keys are counted; the values are kept as well"""
+
+
+def elements_per_token(config):
+    l, n_h, n_kv, H = (config[name] for name in ("l", "n_h", "n_kv", "H"))
+    if config["design"] == "MLA":
+        return (config["d_c"] + config["d_R"]) * l
+    heads = {"MHA": n_h, "GQA": n_kv, "MQA": 1}[config["design"]]
+    return heads * H * l

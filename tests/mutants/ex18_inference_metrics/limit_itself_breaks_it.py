@@ -1,0 +1,12 @@
+"""what is just at a limit keeps it"""
+
+
+def goodput(requests, ttft_limit, gap_limit, q):
+    kept = 0
+    for asked, arrivals in requests:
+        quick = arrivals[0] - asked < ttft_limit
+        steady = len(arrivals) == 1 or percentile(np.diff(arrivals), q) < gap_limit
+        kept += bool(quick and steady)
+    first = min(asked for asked, _ in requests)
+    last = max(arrivals[-1] for _, arrivals in requests)
+    return float(kept / (last - first))
