@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from minigrad import backend
 from minigrad.engine import fused, plain
 from minigrad.ops.elementwise import astype
 from minigrad.ops.shape import concatenate
@@ -11,11 +12,11 @@ def rotary(x, cos, sin):
     """Each pair (x[i], x[i + H/2]) of the last axis turned by the angle with that cosine and sine.
 
     x (..., H) with H even; cos and sin, arrays without derivatives that broadcast to (..., H/2), as
-    ``nn.rotary_tables`` makes them. Halves are paired as in Hugging Face's models, not neighbours
-    as in the paper (Su et al., 2021). Returns (..., H) in the dtype of x. Raises ValueError for
-    shapes that do not fit.
+    ``nn.rotary_tables`` makes them, on any device. Halves are paired as in Hugging Face's models,
+    not neighbours as in the paper (Su et al., 2021). Returns (..., H) in the dtype of x. Raises
+    ValueError for shapes that do not fit.
     """
-    cos, sin = plain(cos), plain(sin)
+    cos, sin = (backend.beside(plain(table), plain(x)) for table in (cos, sin))
     half, shape = x.shape[-1] // 2 if x.ndim else 0, tuple(cos.shape)
     fits = x.ndim and x.shape[-1] % 2 == 0 and cos.ndim and shape[-1] == half and cos.ndim <= x.ndim
     wanted = (*x.shape[:-1], half)
