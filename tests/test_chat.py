@@ -1,5 +1,6 @@
 """Talking to a model: the conversation and its cache, what is shown, and the two commands."""
 
+import codecs
 import contextlib
 import io
 import os
@@ -485,9 +486,10 @@ class Terminal:
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end in a character
         with contextlib.suppress(OSError):
             while data := os.read(self.master, 1 << 16):
-                self.shown += data.decode("utf-8", "replace")
+                self.shown += decoder.decode(data)
 
     def until(self, pattern):
         """Wait for a pattern in what was shown since the last wait; what was shown until then."""

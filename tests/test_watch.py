@@ -1,5 +1,6 @@
 """``minigrad watch``, in a terminal of its own and without one."""
 
+import codecs
 import contextlib
 import os
 import re
@@ -63,10 +64,11 @@ class Terminal:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     def _read(self):
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a read may end in a character
         with contextlib.suppress(OSError):
             while data := os.read(self.master, 1 << 16):
                 with self.lock:
-                    self.shown += data.decode("utf-8", "replace")
+                    self.shown += decoder.decode(data)
 
     def until(self, *words):
         """Wait for a screen that holds all the words and is complete; returns it as plain text."""
