@@ -12,6 +12,30 @@ needs_smollm2 = pytest.mark.skipif(
     store.cached(NAME) is None, reason=f"needs `minigrad download {NAME}`"
 )
 
+# The beginning of a script that watches its own memory until `done`: then peak - start is how many
+# bytes it took at the most.
+WATCH_MEMORY = """
+import sys, threading, time
+import minigrad as mg
+
+def held():  # bytes of memory of our own; mapped files do not count
+    for line in open("/proc/self/status"):
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+
+def watch():
+    global peak
+    while not done:
+        peak = max(peak, held())
+        time.sleep(0.001)
+
+mg.models
+start = peak = held()
+done = False
+watcher = threading.Thread(target=watch)
+watcher.start()
+"""
+
 SIZES = dict(vocab_size=211, context_length=96, d_model=48, n_layers=3, d_hidden=80)
 GPT_SIZES = dict(vocab_size=211, context_length=96, d_model=48, n_layers=3, bias=True)
 # What Hugging Face's Llama, Qwen2 and GPT-2 are too.

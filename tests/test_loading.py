@@ -8,6 +8,7 @@ import tracemalloc
 import model_files
 import numpy as np
 import pytest
+from language_models import WATCH_MEMORY
 
 import minigrad as mg
 from minigrad import models
@@ -701,25 +702,6 @@ def test_smollm2_knows_the_capital_of_france():
 
 
 MEASURE = """
-import sys, threading, time
-import minigrad as mg
-
-def held():  # bytes of memory of our own; mapped files do not count
-    for line in open("/proc/self/status"):
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) * 1024
-
-def watch():
-    global peak
-    while not done:
-        peak = max(peak, held())
-        time.sleep(0.001)
-
-mg.models
-start = peak = held()
-done = False
-watcher = threading.Thread(target=watch)
-watcher.start()
 model = mg.models.load(sys.argv[1])
 done = True
 watcher.join()
@@ -732,6 +714,9 @@ print((peak - start) / sum(p.data.nbytes for p in model.parameters()))
 @needs_smollm2
 def test_loading_smollm2_takes_little_more_memory_than_its_weights(tmp_path):
     measured = subprocess.run(
-        [sys.executable, "-c", MEASURE, SMOLLM2], capture_output=True, text=True, check=True
+        [sys.executable, "-c", WATCH_MEMORY + MEASURE, SMOLLM2],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert 0.9 < float(measured.stdout) < 1.25

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from language_models import WATCH_MEMORY
 
 import minigrad as mg
 from minigrad.inference import KVCache
@@ -156,27 +157,9 @@ def test_time_per_token_from_100_to_2000_tokens(ours, benchmark):
 
 
 LOAD = """
-import sys, threading, time
 import numpy as np
-import minigrad as mg
 from minigrad.inference import generate
 
-def held():  # bytes of memory of our own; mapped files do not count
-    for line in open("/proc/self/status"):
-        if line.startswith("RssAnon"):
-            return int(line.split()[1]) * 1024
-
-def watch():
-    global peak
-    while not done:
-        peak = max(peak, held())
-        time.sleep(0.001)
-
-mg.models
-start = peak = held()
-done = False
-watcher = threading.Thread(target=watch)
-watcher.start()
 begin = time.perf_counter()
 model = mg.models.load(sys.argv[1])
 print(time.perf_counter() - begin)
@@ -194,7 +177,10 @@ def test_loading(benchmark):
     runs = []
     for _ in range(3):
         done = subprocess.run(
-            [sys.executable, "-c", LOAD, SMOLLM2], capture_output=True, text=True, check=True
+            [sys.executable, "-c", WATCH_MEMORY + LOAD, SMOLLM2],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         runs.append([float(line) for line in done.stdout.split()])
     benchmark.pedantic(lambda: None, rounds=1)
