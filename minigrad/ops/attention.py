@@ -43,6 +43,7 @@ def scaled_dot_product_attention(q, k, v, mask=None, /, causal=False, scale=None
 
 
 scaled_dot_product_attention.kernel("cpu", "minigrad.cpu.attention:scaled_dot_product_attention")
+scaled_dot_product_attention.kernel("cuda", "kernels.attention:scaled_dot_product_attention")
 
 
 def causal_mask(Lq, Lk):
