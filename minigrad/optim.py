@@ -82,13 +82,18 @@ class Optimizer:
         """Change every parameter that has a gradient."""
         self.steps += 1
         for group in self.groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
+            ready = [p for p in group["params"] if p.grad is not None]
+            for p in ready:
                 if p not in self.state:
                     self.state[p] = {name: np.zeros_like(p.data) for name in self.slots}
-                self.update(p.data, p.grad.data, self.state[p], group)
+            self.update_all([(p.data, p.grad.data, self.state[p]) for p in ready], group)
+            for p in ready:
                 engine.wrote(p.data)
+
+    def update_all(self, entries, group):
+        """Update each of a group's (p, g, state)."""
+        for p, g, state in entries:
+            self.update(p, g, state, group)
 
     def update(self, p, g, state, group):
         """Change the array p in place, given its gradient g, its state and its group's options."""
@@ -189,23 +194,28 @@ class AdamW(Optimizer):
                 f"{type(self).__name__}: betas must be two numbers in [0, 1), got {group['betas']}"
             )
 
-    def update(self, p, g, state, group):
+    def update_all(self, entries, group):
         decay = group["weight_decay"]
         if decay and not self.decoupled:
-            g, decay = g + decay * p, 0.0
-        step = fused_step() if engine.kernels_on() and _fusable(p, g) else adamw_step
-        step(
-            p,
-            g,
-            state["m"],
-            state["v"],
-            lr=group["lr"],
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            eps=group["eps"],
-            weight_decay=decay,
-            step=self.steps,
-        )
+            entries, decay = _decayed(entries, decay), 0.0
+        settings = {
+            "lr": group["lr"],
+            "beta1": group["betas"][0],
+            "beta2": group["betas"][1],
+            "eps": group["eps"],
+            "weight_decay": decay,
+            "step": self.steps,
+        }
+        together = {}  # {(dtype, device): what one launch on a GPU updates}
+        for p, g, state in entries:
+            arrays = p, g, state["m"], state["v"]
+            if engine.kernels_on() and _launchable(p, g):
+                together.setdefault((p.dtype, backend.device_of(p)), []).append(arrays)
+            else:
+                step = fused_step() if engine.kernels_on() and _fusable(p, g) else adamw_step
+                step(*arrays, **settings)
+        for several in together.values():
+            _launched_step()(*zip(*several), **settings)
 
 
 class Adam(AdamW):
@@ -228,10 +238,26 @@ def adamw_step(p, g, m, v, *, lr, beta1, beta2, eps, weight_decay, step):
     p -= (lr / (1 - beta1**step)) * m / (root + eps)
 
 
+def _decayed(entries, decay):
+    for p, g, state in entries:
+        yield p, g + decay * p, state
+
+
 @functools.cache
 def fused_step():
     """The compiled CPU kernel of ``adamw_step``."""
     return importlib.import_module("minigrad.cpu.adamw").adamw_step
+
+
+@functools.cache
+def _launched_step():
+    """The GPU kernel of ``adamw_step``, for lists of arrays."""
+    return importlib.import_module("kernels.adamw").adamw_step
+
+
+def _launchable(p, g):
+    on_gpu = backend.array_module(p) is not np
+    return on_gpu and p.flags.c_contiguous and p.dtype == g.dtype and p.dtype.itemsize < 8
 
 
 def _fusable(p, g):

@@ -118,6 +118,7 @@ def _dsoftmax(d, out, axis):
 softmax.vjp(_dsoftmax)
 softmax.jvp(_dsoftmax)
 softmax.kernel("cpu", "minigrad.cpu.softmax:softmax")
+softmax.kernel("cuda", "kernels.softmax:softmax")
 
 
 @fused
@@ -133,6 +134,7 @@ def log_softmax(x, /, axis=-1):
 log_softmax.vjp(lambda g, out, axis: g - exp(out) * sum(g, axis=axis, keepdims=True))
 log_softmax.jvp(lambda dx, out, axis: dx - sum(exp(out) * dx, axis=axis, keepdims=True))
 log_softmax.kernel("cpu", "minigrad.cpu.softmax:log_softmax")
+log_softmax.kernel("cuda", "kernels.softmax:log_softmax")
 
 
 @fused
@@ -187,6 +189,7 @@ def _check_targets(logits, targets, ignore_index, reduction):
 
 
 cross_entropy.kernel("cpu", "minigrad.cpu.softmax:cross_entropy")
+cross_entropy.kernel("cuda", "kernels.cross_entropy:cross_entropy")
 
 
 @fused
@@ -201,6 +204,7 @@ def layer_norm(x, weight=None, bias=None, /, eps=1e-5):
 
 
 layer_norm.kernel("cpu", "minigrad.cpu.norm:layer_norm")
+layer_norm.kernel("cuda", "kernels.norm:layer_norm")
 
 
 @fused
@@ -214,6 +218,7 @@ def rms_norm(x, weight=None, /, eps=1e-5):
 
 
 rms_norm.kernel("cpu", "minigrad.cpu.norm:rms_norm")
+rms_norm.kernel("cuda", "kernels.norm:rms_norm")
 
 
 def _affine(x, weight, bias):
