@@ -1,0 +1,1 @@
+"""Benchmarks of the kernels; see __main__.py."""
