@@ -95,24 +95,19 @@ def judge(course, exercise, folder, *, tier="open", limits=None, seed=0, hidden=
 
     Returns a Judgement. Whatever goes wrong on this side of the wall is its ``fault``.
     """
-    limits = limits or limits_of(exercise)
-    box = sandbox.Sandbox(
-        folder,
-        exercise.name,
-        given=course.given,
-        may_import=exercise.may_import,
-        may_not_call=exercise.may_not_call,
-        limits=limits,
-        tier=tier,
-        hidden=hidden,
-    )
+    walls = dict(limits=limits or limits_of(exercise), tier=tier, hidden=hidden)
+    walls |= dict(may_import=exercise.may_import, may_not_call=exercise.may_not_call)
+    box = sandbox.Sandbox(folder, exercise.name, given=course.given, **walls)
+    # Kernels run where nothing else of the answer ever does, so that nobody deceives their watcher.
+    clean = sandbox.Sandbox(folder, exercise.name, **walls)
     from minigrad.course import plugin
 
     name_of = lambda test: getattr(exercise.function_of(test), "name", test)
-    answer = answers.Answer(box.call, answers.parameters(course.folder / f"{exercise.name}.py"))
+    parameters = answers.parameters(course.folder / f"{exercise.name}.py")
+    answer = answers.Answer(box.call, parameters, clean.launch)
     recorder = plugin.Recorder(answer, seed, name_of)
     try:
-        with box:
+        with box, clean:
             status = plugin.run(course.test_file(exercise), recorder)
         fault = recorder.fault or _disagreement(status, exercise, recorder)
     except Exception:

@@ -23,6 +23,8 @@ def pytest_addoption(parser):
     group = parser.getgroup("minigrad exercises")
     group.addoption("--answers", metavar="FOLDER", help="the folder whose answers are tested")
     group.addoption("--seed", type=int, default=PUBLIC_SEED, help="seed of the tests' inputs")
+    words = '"cuda" to take what kernels compute from a GPU; they are watched on the simulator'
+    group.addoption("--device", default="cpu", choices=("cpu", "cuda"), help=words)
 
 
 def pytest_configure(config):
@@ -41,10 +43,15 @@ def answer(request):
     known = {"solutions": course.solutions, "exercises": course.folder}
     folder = known.get(chosen) or Path(request.config.invocation_params.dir, chosen)
     local = answers.LocalAnswer(
-        folder, exercise.name, course.given, exercise.may_import, exercise.may_not_call
+        folder,
+        exercise.name,
+        course.given,
+        exercise.may_import,
+        exercise.may_not_call,
+        device=request.config.option.device,
     )
     parameters = answers.parameters(course.folder / f"{exercise.name}.py")
-    return answers.Answer(local.call, parameters)
+    return answers.Answer(local.call, parameters, local.launch)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the tests of exercises are written with: `expect`, `given` and `fail`."""
+"""What the tests of exercises are written with: `expect`, `at_most`, `given`, `empty`, `fail`."""
 
 from typing import NamedTuple
 
@@ -22,6 +22,11 @@ def given(name, *arguments):
         arguments: plain values to call the factory with.
     """
     return Given(name, arguments)
+
+
+def empty(*shape, dtype="float32"):
+    """An array for a kernel to write into: NaN is what nobody has written."""
+    return np.full(shape, np.nan, dtype)
 
 
 def fail(message):
@@ -59,6 +64,19 @@ def expect(got, want, mistakes=None, *, tolerance=None, dtype="same"):
             lines += ["", f"Likely mistake: {mistake}."]
             break
     raise Wrong("\n".join(lines).strip().replace("\n\n\n", "\n\n"))
+
+
+def at_most(got, most, what, mistake=None):
+    """Check that a kernel that was right was also sparing.
+
+    Args:
+        got, most: how many there were, and how many are enough.
+        what: of what, in words: "sectors of x read".
+        mistake: in words, what too many come from.
+    """
+    if got > most:
+        more = f"\n\nLikely mistake: {mistake}." if mistake else ""
+        fail(f"The values are right. But: {what}: {got:,}, and {most:,} are enough.{more}")
 
 
 class Difference(NamedTuple):

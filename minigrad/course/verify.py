@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigrad.course import manifest, pool, stubs
+from minigrad.sandbox import language
 
 MIN_MUTANTS = 3
 FUNCTIONS = range(3, 9)
@@ -52,6 +53,37 @@ IGNORANT = {
     "zeros": "return _filled(f(*arguments, **keywords), 0)",
     "ones": "return _filled(f(*arguments, **keywords), 1)",
     "NaN": "return _filled(f(*arguments, **keywords), float('nan'))",
+}
+
+
+#: put after a solution: a kernel whose first thread fills every array named ``out…``
+IGNORANT_KERNEL = """
+
+@cuda.jit
+def {name}({parameters}):
+    if cuda.threadIdx.x + cuda.threadIdx.y + cuda.blockIdx.x + cuda.blockIdx.y == 0:
+        pass
+"""
+FILL = """\
+        if {out}.ndim == 1:
+            for i in range({out}.shape[0]):
+                {out}[i] = {element}
+        if {out}.ndim == 2:
+            for i in range({out}.shape[0]):
+                for j in range({out}.shape[1]):
+                    {out}[i, j] = {place}
+"""
+#: what such kernels write, for an array of one axis and of two; "None" writes nothing
+ECHO = (
+    "{first}[i] if {first}.ndim == 1 and i < {first}.size else 0.0",
+    "{first}[i, j] if {first}.ndim == 2 and i < {first}.shape[0] and j < {first}.shape[1] else 0.0",
+)
+ELEMENTS = {
+    "0.0": ("0.0", "0.0"),
+    "its first argument": ECHO,
+    "zeros": ("0.0", "0.0"),
+    "ones": ("1.0", "1.0"),
+    "NaN": ("math.nan", "math.nan"),
 }
 
 
@@ -122,11 +154,27 @@ def made_answers(course, exercise, mutants):
         changed = _functions(text).keys() & {function.name for function in exercise.functions}
         label = f"the mutant {path.stem}"
         answers.append(Answer(label, f"{source}\n{text}", _not_caught(mistake, changed)))
-    names = [function.name for function in exercise.functions]
+    kernels = _kernels(source)
+    names = [function.name for function in exercise.functions if function.name not in kernels]
     for what, body in IGNORANT.items():
-        text = source + IGNORANCE.format(body=body, names=names)
+        text = source + (IGNORANCE.format(body=body, names=names) if names else "")
+        text += "".join(_ignorant_kernel(name, kernels[name], what) for name in kernels)
         answers.append(Answer(f"the answer {what}", text, _not_zero))
     return answers
+
+
+def _kernels(source):
+    """{kernel: names of its parameters} of a source."""
+    nodes = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    kernels = [node for node in nodes if language.kind(node) == "kernel"]
+    return {node.name: [each.arg for each in node.args.args] for node in kernels}
+
+
+def _ignorant_kernel(name, parameters, what):
+    text = IGNORANT_KERNEL.format(name=name, parameters=", ".join(parameters))
+    element, place = (each.format(first=parameters[0]) for each in ELEMENTS.get(what, ("", "")))
+    outs = [each for each in parameters if each.startswith("out") and what in ELEMENTS]
+    return text + "".join(FILL.format(out=out, element=element, place=place) for out in outs)
 
 
 def _not_unwritten(judgement):

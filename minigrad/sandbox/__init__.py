@@ -2,7 +2,8 @@
 
 For the grader, for pass@k and for agents. `Sandbox` is all that others need; `plain` says what
 may pass, `jail` puts up the walls, `rules` says what the kernel refuses besides, `worker` is the
-process behind them.
+process behind them. A kernel for GPUs is run there in a way of its own: `language` says what it may
+be made of, `launching` simulates and watches it.
 """
 
 from minigrad.sandbox.box import Limits, Sandbox, best_tier

@@ -108,6 +108,13 @@ class Sandbox:
         """
         return self._value((function, arguments, keywords), function)
 
+    def launch(self, kernel, grid, block, arguments):
+        """What `launching.run` finds when a kernel of the file is launched; the file is not run.
+
+        Raises as `call` does.
+        """
+        return self._value((kernel, grid, block, tuple(arguments)), kernel)
+
     def _value(self, request, function):
         reply = self._ask(request)
         try:
@@ -171,6 +178,7 @@ class Sandbox:
 
     def _start(self):
         self._mount = tempfile.mkdtemp(prefix="minigrad-") if self.tier == "namespaces" else None
+        settings = json.dumps(self._settings()).encode() + b"\n"
         flags = subprocess.CREATE_NEW_PROCESS_GROUP if os.name == "nt" else 0
         self.process = subprocess.Popen(
             [sys.executable, "-S", "-s", "-P", "-B", "-X", "utf8", str(HERE / "worker.py")],
@@ -187,7 +195,6 @@ class Sandbox:
             target=self._collect, args=(self.process.stderr,), daemon=True
         )
         self._printed.start()
-        settings = json.dumps(self._settings()).encode() + b"\n"
         try:
             ready = self._channel.ask(settings, START_SECONDS)
         except (queue.Empty, plain.NotPlainError):
@@ -205,6 +212,7 @@ class Sandbox:
             "tier": self.tier,
             "uid": _own_uid() if self.tier in ("namespaces", "user") else None,
             "site": str(site),
+            "kernels": _kernels() if "kernels" in self.may_import else None,
             "limits": {
                 "seconds": math.ceil(left + 0.5),
                 "memory": self.limits.memory,
@@ -367,6 +375,16 @@ def _packages(site, names):
     names = dict.fromkeys(["numpy", *names])
     paths = [site / f"{name}{end}" for name in names for end in ("", ".libs")]
     return [(str(path), str(path)) for path in paths if path.exists()]
+
+
+def _kernels():
+    """The folder of the package of kernels, which lies beside minigrad."""
+    folder = HERE.parent.parent / "kernels"
+    if not (folder / "__init__.py").exists():
+        raise verdicts.Fault(
+            f"the package `kernels`, which comes with minigrad, is not at {folder}"
+        )
+    return str(folder)
 
 
 def _own_uid():

