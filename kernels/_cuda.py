@@ -17,8 +17,8 @@ the compiler's copy of a kernel differs from its text is told in _lower.py.
 The language is Numba-CUDA's, narrowed so that both worlds agree: numbers in the text and Python
 floats among the arguments are float32, integers among the arguments int64; an index is never
 negative; arrays are C-contiguous where ptx.py's instructions touch them. One difference is left: an
-integer of 32 bits or fewer from an array, together with one from the text, is computed in 64 bits on
-the GPU and as narrow as it is on the simulator (which an int(…) around it makes wide, too).
+integer of 32 bits or fewer from an array, together with one from the text, is computed in 64 bits
+on the GPU and as narrow as it is on the simulator (which an int(…) around it makes wide, too).
 """
 
 import numpy as np

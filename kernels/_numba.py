@@ -21,7 +21,6 @@ from kernels._bfloat16 import bfloat16
 from kernels._lower import lowered
 from kernels.sim.intrinsics import SHARED, Registers, Where
 
-
 # What names mean to the compiler
 
 
@@ -243,13 +242,8 @@ def intrinsic(name, returns, takes, asm, memory, pure):
     def typed(typingctx, *args):
         return result(*args), generate
 
-    scope = {"typed": typed}
-    exec(
-        f"def {name}(typingctx, {', '.join(names)}):\n    return typed(typingctx, {', '.join(names)})"
-        if names
-        else f"def {name}(typingctx):\n    return typed(typingctx)",
-        scope,
-    )
+    scope, listed = {"typed": typed}, ", ".join(["typingctx", *names])
+    exec(f"def {name}({listed}):\n    return typed({listed})", scope)
     return declare(scope[name])
 
 
