@@ -1,4 +1,4 @@
-"""bfloat16 in kernels: a float32 without its lower half. Numbers are kept so, and computed in float32.
+"""bfloat16 in kernels: a float32 without its lower half. Kept so, computed in float32.
 
 Numba-CUDA's own bfloat16 calls C++ that a compiler without a GPU's toolkit cannot link; this one is
 three instructions.

@@ -1,4 +1,4 @@
-"""What the functions that launch kernels share: whose arrays these are, and whether they will do."""
+"""What functions that launch kernels share: whose arrays these are, and whether they will do."""
 
 import functools
 

@@ -117,6 +117,8 @@ CASES = {
     "queries outside, added mask": case(
         QUERIES_OUTSIDE, (1, 2, 1, 31, 17, 64), F32, True, ((1, 2, 31, 17), F32), tile=SMALL32
     ),
+    "queries outside, width 128": case(QUERIES_OUTSIDE, (1, 1, 1, 9, 33, 128), F32, True),
+    "queries outside, width 256": case(QUERIES_OUTSIDE, (1, 1, 1, 5, 33, 256), F32),
     "queries outside, its own tile": case(QUERIES_OUTSIDE, (1, 1, 1, 65, 70, 32), F32, True),
     "tensor cores, one query, one key": case(TENSOR_CORES, (1, 1, 1, 1, 1, 8), F16, tile=SMALL16),
     "tensor cores, 31 by 33, grouped": case(TENSOR_CORES, (1, 6, 2, 31, 33, 32), F16, tile=SMALL16),
@@ -153,6 +155,8 @@ ASYNCHRONOUS_CASES = {
     "asynchronous, added mask": case(
         ASYNCHRONOUS, (1, 2, 1, 31, 17, 96), F16, True, ((2, 1, 17), F32), tile=ONE_GROUP
     ),
+    "asynchronous, width 128": case(ASYNCHRONOUS, (1, 1, 1, 9, 130, 128), BF16),
+    "asynchronous, width 256": case(ASYNCHRONOUS, (1, 1, 1, 9, 66, 256), F16, True),
     "asynchronous, its own tile": case(ASYNCHRONOUS, (1, 1, 1, 33, 130, 64), F16, True),
 }
 
@@ -304,5 +308,5 @@ def test_errors_in_8_bits_are_as_published():
     # Root mean square errors at L 2048, H 128 (Shah et al., 2024, table 3): 2.4e-2 and 9.1e-3.
     errors = flash_fp8.error_table(L=1024, H=128, seed=5)
     assert errors["float16"] < errors["e4m3, both"] / 20
-    assert 1e-2 < errors["e4m3, one scale"] < 3e-2
+    assert 5e-3 < errors["e4m3, one scale"] < 3e-2
     assert errors["e4m3, both"] < 0.75 * errors["e4m3, one scale"]
