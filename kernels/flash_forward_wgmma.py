@@ -146,8 +146,7 @@ def asynchronous(H, TILE, CAUSAL, MASK, DTYPE):
     KEY_DONE, VALUE_DONE = VALUE + WORD * STAGES, VALUE + 2 * WORD * STAGES
     scores, add = products(H, TILE, DTYPE)
     hide, weigh, pass_on, rescale = rows_of_a_lane(W, N, DTYPE)
-    all_but_one, _ = hopper.wgmma_groups(N // 2)
-    _, scores_wait = hopper.wgmma_groups(N // 2)
+    all_but_one, scores_wait = hopper.wgmma_groups(N // 2)
     _, outputs_wait = hopper.wgmma_groups(W // 2)
     pack = ptx.pack_bf16 if DTYPE == "bfloat16" else ptx.pack_f16
     after_mask = masked(MASK)

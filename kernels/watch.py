@@ -8,7 +8,7 @@
 
 A warp's lanes at one instruction make one **request**. Global memory answers it by **sectors** of
 32 bytes. Shared memory answers it in one **wavefront**, or where lanes want different words of one
-of its 32 banks, in several.
+of its 32 banks, in several. Pictures of a report are drawn by pictures.py.
 """
 
 import contextlib

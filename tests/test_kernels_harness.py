@@ -2,12 +2,14 @@
 
 import sys
 
+import kernel_harness
 import numpy as np
 import pytest
 from kernel_harness import (
     KernelTests,
     Launched,
     barriers,
+    chosen,
     compare,
     compiled,
     kernels,
@@ -243,6 +245,26 @@ def test_a_launch_is_made_again_with_the_arguments_that_it_had():
     assert error is None
     assert race.memory.name == "s"
     assert not out.any()
+
+
+def test_without_a_compiler_the_tests_name_what_brings_one(monkeypatch):
+    monkeypatch.setattr(kernel_harness, "ptxas", lambda: None)
+    with pytest.raises(pytest.skip.Exception, match="needs the extra `ptx`"):
+        compiled(all_but_last, ((np.dtype(F32), 1, True),) * 2, (9, 0))
+
+
+def test_of_many_variants_the_first_and_the_last_are_compiled_each_time():
+    def scaled(factor):
+        @cuda.jit
+        def kernel(x, out):
+            out[cuda.grid(1)] = factor * x[cuda.grid(1)]
+
+        return kernel
+
+    variants = [scaled(factor) for factor in (1, 2, 3)]
+    cases = {str(i): case(kernel, i + 1) for i, kernel in enumerate(variants)}
+    tests = type("Tests", (KernelTests,), {"cases": cases})
+    assert {kernel for kernel, _ in chosen(tests)} == {variants[0], variants[2]}
 
 
 @pytest.mark.parametrize(
