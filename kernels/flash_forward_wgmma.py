@@ -67,7 +67,7 @@ def products(H, TILE, DTYPE):
     def scores(S, shared, query, key):
         # S (64, N) = Q (64, H) Kᵀ
         start(S, shared, query, shared, key)
-        for d in range(1, W // 16):
+        for d in cuda.unroll(1, W // 16):
             a, b = d // 4 * (ROWS * LINE) + d % 4 * 16, d // 4 * (N * LINE) + d % 4 * 16
             go_on(S, shared, U32(query + U32(a)), shared, U32(key + U32(b)))
         hopper.wgmma_commit()
@@ -75,7 +75,7 @@ def products(H, TILE, DTYPE):
     @cuda.jit(device=True)
     def add(O, P, shared, value):
         # O (64, H) += P (64, N) V
-        for j in range(N // 16):
+        for j in cuda.unroll(N // 16):
             at = U32(value + U32(j * 16 * LINE))
             held(O, P[4 * j], P[4 * j + 1], P[4 * j + 2], P[4 * j + 3], shared, at)
         hopper.wgmma_commit()
