@@ -103,6 +103,7 @@ def products(H, M, BN, DTYPE):
     mma = ptx.mma_bf16 if DTYPE == "bfloat16" else ptx.mma_f16
     pack = ptx.pack_bf16 if DTYPE == "bfloat16" else ptx.pack_f16
     _, along = places(H)
+    # The products are unrolled by hand: the compiler would leave some of them loops.
 
     @cuda.jit(device=True)
     def multiply(c, i, a, m, b0, b1):
@@ -114,12 +115,12 @@ def products(H, M, BN, DTYPE):
     def scores(S, a, shared, query, key):
         for i in range(M * N * 4):
             S[i] = 0.0
-        for k in range(W // 16):
+        for k in cuda.unroll(W // 16):
             for m in range(M):
                 a[4 * m], a[4 * m + 1], a[4 * m + 2], a[4 * m + 3] = ptx.ldmatrix_x4(
                     shared, along(query, k) + U32(16 * W * m)
                 )
-            for n in range(N // 2):
+            for n in cuda.unroll(N // 2):
                 b0, b1, b2, b3 = ptx.ldmatrix_x4(shared, along(key, k) + U32(16 * W * n))
                 for m in range(M):
                     multiply(S, (m * N + 2 * n) * 4, a, 4 * m, b0, b1)
@@ -128,13 +129,13 @@ def products(H, M, BN, DTYPE):
 
     @cuda.jit(device=True)
     def outputs(O, S, a, shared, value):
-        for k in range(BN // 16):
+        for k in cuda.unroll(BN // 16):
             for m in range(M):
                 for j in range(2):
                     s = (m * N + 2 * k + j) * 4
                     a[4 * m + 2 * j] = pack(S[s], S[s + 1])
                     a[4 * m + 2 * j + 1] = pack(S[s + 2], S[s + 3])
-            for n in range(D // 2):
+            for n in cuda.unroll(D // 2):
                 b0, b1, b2, b3 = ptx.ldmatrix_x4_trans(shared, along(value, n) + U32(16 * W * k))
                 for m in range(M):
                     multiply(O, (m * D + 2 * n) * 4, a, 4 * m, b0, b1)

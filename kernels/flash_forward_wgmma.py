@@ -62,6 +62,7 @@ def products(H, TILE, DTYPE):
     W, N, ROWS = lines(H), TILE.keys, TILE.rows
     start, go_on = (hopper.wgmma(DTYPE, N, True, True, fresh=fresh) for fresh in (True, False))
     held = hopper.wgmma_held(DTYPE, W, False, 2 * N * LINE)
+    # Left to itself, the compiler would make a loop of the instructions and wait in each round.
 
     @cuda.jit(device=True)
     def scores(S, shared, query, key):
