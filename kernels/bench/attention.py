@@ -5,6 +5,7 @@ import numpy as np
 
 from kernels.bench import measure
 from kernels.bench.measure import (
+    Peak,
     Row,
     dram_bytes,
     error,
@@ -121,18 +122,19 @@ def flash_case(size, B, heads, L, width, causal, dtype, backend, musts):
 @section("flash ladder")
 def ladder():
     """Each rung of the forward ladder on one problem, float32 or float16 as it takes them."""
-    B, heads, L, width = 1, 16, 2048, 64
+    B, heads, L, width = 4, 16, 2048, 128
     single = attention_inputs(B, heads, L, width, np.float32)
     flop, before = 4 * B * heads * L * L * width, None
     for rung in LADDER:
         dtype = np.float32 if "float32" in rung.dtypes else np.float16
         q, k, v, _ = arrays = [each.astype(dtype) for each in single]
-        want = exact_attention(*(each[0, -1] for each in arrays), False)[0]
-        found = error(attend(rung, q, k, v)[0][0, -1], want)
+        want = exact_attention(*(each[-1, -1] for each in arrays), False)[0]
+        found = error(attend(rung, q, k, v)[0][-1, -1], want)
         require(rung.name, found, 1e-5 if dtype == np.float32 else 3e-3)
         ms = milliseconds(lambda rung=rung, q=q, k=k, v=v: attend(rung, q, k, v), least=5)
-        note = "" if before is None else f"{before / ms:.1f}x the rung before"
-        size = f"{np.dtype(dtype).name}, {heads} heads, L {L:,}, d {width}"
+        gained = "" if before is None else f"measured {before / ms:.1f}x"
+        note = f"predicted {rung.gain:g}x, {gained}" if gained else ""
+        size = f"{np.dtype(dtype).name}, B {B}, {heads} heads, L {L:,}, d {width}"
         yield Row(
             rung.name, size, ms, f"{flop / ms / 1e9:.1f} TFLOP/s", "-", None, None, found, note
         )
@@ -214,23 +216,21 @@ def once(what):
 
 @section("memory")
 def memory():
-    """Memory of flash attention, forward and backward, beside its inputs and outputs, by length."""
-    pool = cupy.get_default_memory_pool()
+    """Memory of flash attention, forward and backward, beyond its inputs, by length: outputs,
+    gradients, log-sum-exps and all that is held between."""
     for L in (16_384, 65_536, 262_144):
         q, k, v, dout = attention_inputs(1, 4, L, 64, np.float16)
-        pool.free_all_blocks()
-        before = pool.total_bytes()
         start, end = cupy.cuda.Event(), cupy.cuda.Event()
-        start.record()
-        out, lse = flash_attention(q, k, v, causal=True)
-        grads = flash_attention_backward(dout, q, k, v, out, lse, causal=True)
-        end.record()
-        end.synchronize()
-        extra = pool.total_bytes() - before
+        with Peak() as peak:
+            start.record()
+            out, lse = flash_attention(q, k, v, causal=True)
+            grads = flash_attention_backward(dout, q, k, v, out, lse, causal=True)
+            end.record()
+            end.synchronize()
         assert measure.dry or all(bool(cupy.isfinite(each).all()) for each in (out, *grads))
         ms = cupy.cuda.get_elapsed_time(start, end)
         size = f"B 1, 4 heads, L {L:,}, d 64"
-        used = f"{extra / 2**20:,.0f} MiB, {extra / L:,.0f} bytes a position"
+        used = f"{peak.most / 2**20:,.0f} MiB, {peak.most / L:,.0f} bytes a position"
         other = f"standard, one head's scores: {2 * L * L / 2**30:,.1f} GiB"
         yield Row("forward + backward, causal", size, ms, used, other, None)
         del q, k, v, dout, out, lse, grads

@@ -122,6 +122,21 @@ def copy_bandwidth():
     return 2 * source.nbytes / ms * 1000
 
 
+class Peak(cupy.cuda.MemoryHook):
+    """``with Peak() as peak:`` counts the bytes that the block holds at most beyond what was there,
+    in ``peak.most``, whatever the pool keeps."""
+
+    def __init__(self):
+        self.held = self.most = 0
+
+    def malloc_postprocess(self, **what):
+        self.held += what["mem_size"]
+        self.most = max(self.most, self.held)
+
+    def free_postprocess(self, **what):
+        self.held -= what["mem_size"]
+
+
 def torch():
     """PyTorch with a GPU, or None."""
     try:
