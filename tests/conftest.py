@@ -3,10 +3,10 @@
 `pytest --hypothesis-profile=thorough` draws far more; both profiles draw the same cases each time.
 """
 
-import importlib.util
 import os
 
 import pytest
+from gpu import gpu_works
 from hypothesis import HealthCheck, settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -24,18 +24,6 @@ DETERMINISTIC = dict(
 settings.register_profile("quick", max_examples=10, **DETERMINISTIC)
 settings.register_profile("thorough", max_examples=200, **DETERMINISTIC)
 settings.load_profile("quick")
-
-
-def gpu_works():
-    """Whether CuPy is installed and can compute a sum on a GPU."""
-    if importlib.util.find_spec("cupy") is None:
-        return False
-    try:
-        import cupy
-
-        return int(cupy.arange(3).sum()) == 3
-    except Exception:
-        return False
 
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)] if gpu_works() else ["cpu"]

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import gpu_works
+from gpu import gpu_works
 
 from kernels import _cuda
 from kernels._lower import scope_of

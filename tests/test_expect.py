@@ -9,6 +9,11 @@ from minigrad.sandbox.verdicts import Wrong
 A = np.arange(6.0).reshape(2, 3) / 7
 
 
+@pytest.fixture(autouse=True)
+def no_calls_from_other_tests():
+    answers.calls.clear()
+
+
 def message(got, want, *arguments, **options):
     with pytest.raises(Wrong) as caught:
         testing.expect(got, want, *arguments, **options)

@@ -3,7 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import gpu_works
+from gpu import gpu_works
 from kernel_harness import KernelTests
 
 import minigrad as mg
