@@ -20,6 +20,8 @@ def namespace(**arrays):
             import cupy as module
         else:
             raise TypeError(f"{name} is {type(array).__name__}; expected a NumPy or CuPy array")
+        if not array.dtype.isnative:
+            raise TypeError(f"{name} is {array.dtype.str}; expected this machine's order of bytes")
         if found is not None and module is not found[1]:
             raise TypeError(
                 f"{found[0]} is a {found[1].__name__} array and {name} a {module.__name__} array"

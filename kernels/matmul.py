@@ -322,12 +322,18 @@ def product(a, b, transpose="NN", beta=0.0, c=None, bias=None, activation=None, 
         check("bias", bias, dtype, shape=(N,))
     if out is not None:
         check("out", out, dtype, shape=shape)
-        for name, array in (("a", a), ("b", b), ("bias", bias)):
-            if array is not None and _overlap(out, array):
-                raise ValueError(f"out shares memory with {name}")
-        if c is not None and _overlap(out, c) and (c.shape, address(c)) != (shape, address(out)):
-            raise ValueError("out shares memory with c, but is not c")
+        apart(out, c, a=a, b=b, bias=bias)
     return Product(int(np.prod(batch)), M, N, K, a_stride, b_stride, c_stride, shape)
+
+
+def apart(out, c, **arrays):
+    """That out shares no memory with the arrays, nor with c unless it is c. Raises ValueError."""
+    for name, array in arrays.items():
+        if array is not None and _overlap(out, array):
+            raise ValueError(f"out shares memory with {name}")
+    same = c is not None and (c.shape, c.dtype, address(c)) == (out.shape, out.dtype, address(out))
+    if c is not None and not same and _overlap(out, c):
+        raise ValueError("out shares memory with c, but is not c")
 
 
 def _overlap(x, y):

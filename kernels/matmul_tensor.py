@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels import cuda, ptx
-from kernels._host import ceil_div, check, empty, multiprocessors
+from kernels._host import ceil_div, check, empty, multiprocessors, namespace
 from kernels._ladder import Rung
 from kernels._tensor_tiles import (
     DTYPES,
@@ -28,7 +28,7 @@ from kernels._tensor_tiles import (
     reader,
     row_writer,
 )
-from kernels.matmul import product
+from kernels.matmul import apart, product
 
 F16, F32, U32, U64 = np.float16, np.float32, np.uint32, np.uint64
 MOST_BATCHES = 65535
@@ -351,7 +351,9 @@ def matmul(
     check("a", a, DTYPES)
     sizes = product(a, b, transpose, beta, c, bias, activation)
     if out is not None:
+        namespace(a=a, out=out)
         check("out", out, (a.dtype.name, "float32"), shape=sizes.shape)
+        apart(out, c, a=a, b=b, bias=bias)
     out = empty(a, sizes.shape) if out is None else out
     if out.size:
         from kernels import matmul_wgmma

@@ -193,6 +193,23 @@ def test_a_wrong_dtype_or_output_is_named():
         matmul(a, b, out=np.empty((2, 3), np.float16))
 
 
+def test_an_output_over_an_input_is_refused():
+    a = np.ones((16, 16), np.float16)
+    with pytest.raises(ValueError, match="out shares memory with a"):
+        matmul(a, a.copy(), out=a)
+    whole = np.ones((17, 16), np.float16)
+    with pytest.raises(ValueError, match="out shares memory with c, but is not c"):
+        matmul(a, a.copy(), beta=1.0, c=whole[:16], out=whole[1:])
+    with pytest.raises(TypeError, match="out is list"):
+        matmul(a, a, out=[1])
+
+
+def test_numbers_in_another_order_of_bytes_are_refused():
+    a = np.ones((16, 16), np.float16)
+    with pytest.raises(TypeError, match="b is >f2; expected this machine's order"):
+        matmul(a, a.astype(">f2"))
+
+
 def _wgmma_kernel(before, between):
     """A kernel of one warpgroup that multiplies two tiles of ones, and may forget something."""
     wgmma = hopper.wgmma("float16", 8, True, True)
