@@ -14,6 +14,7 @@ only written.
 """
 
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -129,6 +130,9 @@ def adamw_step(
     counts from 1. Raises TypeError and ValueError.
     """
     lists = {"parameters": parameters, "gradients": gradients, "m": m, "v": v, "master": master}
+    absent = [name for name, each in lists.items() if each is None and name != "master"]
+    if absent:
+        raise TypeError(f"{absent[0]} is None; expected a list of arrays")
     lists = {name: list(each) for name, each in lists.items() if each is not None}
     if not lists["parameters"]:
         return
@@ -187,7 +191,23 @@ def _check(lists):
                 )
             if not x.flags.c_contiguous and name != "gradients":
                 raise ValueError(f"{name}[{i}] {x.shape} is not C-contiguous: strides {x.strides}")
+            if name != "gradients" and isinstance(x, np.ndarray) and not x.flags.writeable:
+                raise ValueError(f"{name}[{i}] cannot be written to")
+    _check_apart(lists)
     return xp
+
+
+def _check_apart(lists):
+    """That no array that is written shares memory with another. Raises ValueError."""
+    spans = sorted(
+        (address(x), address(x) + x.nbytes, name, i)
+        for name, arrays in lists.items()
+        for i, x in enumerate(arrays)
+        if x.size and x.flags.c_contiguous
+    )
+    for (_, end, name, i), (start, _, other, j) in itertools.pairwise(spans):
+        if start < end and (name, other) != ("gradients", "gradients"):
+            raise ValueError(f"{name}[{i}] shares memory with {other}[{j}]")
 
 
 def _device(x):

@@ -536,6 +536,23 @@ REFUSED = {
         ValueError,
         r"parameters\[0\] \(3, 2\) is not C-contiguous",
     ),
+    "no slots": (
+        lambda: adamw.adamw_step([x23], [x23], [x23], None, **ONE_STEP),
+        TypeError,
+        "v is None",
+    ),
+    "one array twice": (
+        lambda: adamw.adamw_step([x23], [x23.copy()], [x23], [x23.copy()], **ONE_STEP),
+        ValueError,
+        r"shares memory with",
+    ),
+    "memory that cannot be written": (
+        lambda: adamw.adamw_step(
+            [np.frombuffer(bytes(16), f32)], *([np.ones(4, f32)] for _ in range(3)), **ONE_STEP
+        ),
+        ValueError,
+        r"parameters\[0\] cannot be written to",
+    ),
     "master of float32": (
         lambda: adamw.adamw_step([x23], [x23], [x23], [x23], [x23], **ONE_STEP),
         TypeError,
