@@ -12,8 +12,8 @@ class Rung:
     name: what it is called in tables; idea: what it adds, in a sentence; gain: how many times
     faster than the rung before it should be, said before it was measured; because: where that
     number comes from; launch: the host function, which takes the inputs and then the output, all
-    arrays, and fills the output; dtypes: names of the input dtypes that it takes; multiple: sizes
-    of which the problem's must be multiples.
+    arrays, and fills the output (attention's takes more: see there); dtypes: names of the input
+    dtypes that it takes; multiple: sizes of which the problem's must be multiples.
 
     Two formulas, where bytes can be told exactly for such sizes: global_bytes(*sizes) gives (read,
     written) of global memory and shared_bytes(*sizes) the same of shared memory, counted as each

@@ -20,12 +20,11 @@ LADDER has the rungs: what they are and what each was meant to gain.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from kernels._host import check, empty, namespace
+from kernels._ladder import Rung
 from kernels.flash_forward_first import run_keys_outside, run_one_thread
 from kernels.flash_forward_fp32 import run_fp32
 from kernels.flash_forward_tensor import run_tensor_cores
@@ -35,59 +34,47 @@ DTYPES = ("float32", "float16", "bfloat16")
 MOST_WIDTH = 256
 
 
-class Rung(NamedTuple):
-    """A rung of the ladder: its name; the idea that it adds; how many times faster than the rung
-    before that should make it, and why; dtypes; the function that launches it, as
-    run(q, k, v, mask, kind of mask, out, lse, unit, causal)."""
-
-    name: str
-    idea: str
-    gain: float
-    because: str
-    dtypes: tuple
-    run: Callable
-
-
+# Each rung's launch takes (q, k, v, mask, kind of mask, out, lse, unit, causal).
 LADDER = (
     Rung(
         "one thread",
         "online softmax: one pass over the keys",
         1.0,
         "a load from a cache for each multiply-add, and one query's sums in local memory",
-        DTYPES,
         run_one_thread,
+        DTYPES,
     ),
     Rung(
         "keys outside",
         "tiles in shared memory; outputs rescaled in device memory, in v1's order",
         0.3,
         "K and V are read once, but there are only as many blocks as heads",
-        DTYPES[:1],
         run_keys_outside,
+        DTYPES[:1],
     ),
     Rung(
         "queries outside",
         "a block keeps its queries and their outputs in registers (v2); tiles of registers",
         20.0,
         "from under 2 TFLOP/s to what the same tiles reach in matmul.py",
-        DTYPES[:1],
         run_fp32,
+        DTYPES[:1],
     ),
     Rung(
         "tensor cores",
         "both products by mma, the weights staying in registers between them",
         8.0,
         "products 10 times faster, exponentials not",
-        DTYPES[1:],
         run_tensor_cores,
+        DTYPES[1:],
     ),
     Rung(
         "asynchronous",
         "wgmma, the copy engine, and softmax behind the products (v3)",
         1.5,
         "tensor cores 1.6 times faster, and busy during softmax",
-        DTYPES[1:],
         run_asynchronous,
+        DTYPES[1:],
     ),
 )
 
@@ -129,7 +116,7 @@ def attend(rung, q, k, v, *, causal=False, mask=None, scale=None):
     out, lse = empty(q, q.shape), empty(q, (B, heads, L), np.float32)
     if q.size and S:
         unit = np.float32(scale * math.log2(math.e))  # scores in base 2, where exp costs one step
-        rung.run(q, k, v, mask, kind, out, lse, unit, bool(causal))
+        rung.launch(q, k, v, mask, kind, out, lse, unit, bool(causal))
     else:
         out[...] = 0
         lse[...] = -np.inf

@@ -309,12 +309,6 @@ def store_words_shared(array, index, a, b, c, d):
     written(array, index, (a, b, c, d), U32, align=16)
 
 
-@intrinsic(returns=(), takes=(SHARED, U32), memory=True, asm="st.shared.u32 [{0}], {1};")
-def store_word_shared(array, index, a):
-    """One word into any array in shared memory, on a boundary of 4."""
-    written(array, index, (a,), U32, align=4)
-
-
 @intrinsic(
     returns=(),
     takes=(GLOBAL, F32, F32, F32, F32),

@@ -1,5 +1,6 @@
 """FlashAttention's forward pass, rung by rung, against softmax(scale Q Kᵀ + mask) V in float64."""
 
+import dataclasses
 import functools
 
 import ml_dtypes
@@ -51,7 +52,7 @@ def exact(q, k, v, causal, mask, scale):
 
 def case(rung, shape, dtype, causal=False, mask=None, scale=None, **options):
     """A case: shape is (B, n_h, n_kv, L, S, H); mask is (shape, dtype)."""
-    rung = rung._replace(run=functools.partial(rung.run, **options))
+    rung = dataclasses.replace(rung, launch=functools.partial(rung.launch, **options))
 
     def run(put, rng):
         B, heads, groups, L, S, H = shape
