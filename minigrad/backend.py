@@ -203,6 +203,14 @@ def set_random_state(state):
     generator().bit_generator.state = state
 
 
+def own_random_state():
+    """From here on this context (a thread, a simulated rank) draws from a generator of its own,
+    which goes on from where the shared one stands."""
+    state = random_state()
+    _generator.set(np.random.Generator(np.random.PCG64()))
+    set_random_state(state)
+
+
 @contextlib.contextmanager
 def replayed_random_state(state):
     """Draw again what was drawn after ``state``; afterwards go on as if nothing had happened."""

@@ -289,7 +289,7 @@ UNWRITTEN s[1, 0]: read by thread 0 of block 0 at {__file__}:{first + 6} before 
 
 def test_a_table_names_the_file_of_a_function_from_elsewhere():
     scope = {}
-    exec(compile("def put(s, t):\n    s[t] = t < 3", "/tmp/elsewhere.py", "exec"), scope)
+    exec(compile("def put(s, t):\n    s[t] = t < 3", "/elsewhere.py", "exec"), scope)
     put = scope["put"]
 
     @cuda.jit
@@ -301,7 +301,7 @@ def test_a_table_names_the_file_of_a_function_from_elsewhere():
     report = watch(kernel[1, 4], np.zeros(4, np.float32))
     line = kernel.function.__code__.co_firstlineno + 4
     labels = [row.split()[0] for row in str(report).splitlines()[3:5]]
-    assert labels == ["elsewhere.py:2", str(line)]
+    assert labels == [str(line), "elsewhere.py:2"]
     assert "out[t] = t &lt; 3" in report._repr_html_()
 
 
