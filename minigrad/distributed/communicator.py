@@ -35,8 +35,9 @@ class Communicator:
     flow (``ops`` says how). Results are the caller's own; x is never changed.
 
     ``op`` is "sum", "mean", "prod", "max" or "min". ``algorithm`` names one of
-    ``algorithms.CHOICES``; None takes the engine's own choice. ``async_op=True`` returns a Handle at once; what the rank
-    does until ``wait()`` overlaps with the call (for arrays; it has no derivative).
+    ``algorithms.CHOICES``; None takes the engine's own choice. With ``async_op=True`` a call
+    returns a Handle at once, and what the rank does until ``wait()`` overlaps with it (for arrays;
+    it has no derivative).
 
     Raises ValueError for roots, axes and shares that do not fit, TypeError for what is no numeric
     array, DistributedError where ranks do not agree or one of them has failed.

@@ -22,6 +22,7 @@ class Group:
         self.calls = {}  # {number of the call: what the first rank to come called}
         self.endpoints = self.made()
         self.tagged = {}  # {tag: Endpoints for send and recv}
+        machine.groups.append(self)
 
     def made(self):
         """An Endpoint for each rank, for messages that meet no others."""
@@ -29,6 +30,22 @@ class Group:
         for endpoint in endpoints:
             endpoint.members = endpoints
         return endpoints
+
+    def unanswered(self):
+        """What ranks called or sent that others should have called or received, in words."""
+        for call in self.calls.values():
+            yield (
+                f"rank {call.rank} called {call.words} at {call.where()}; "
+                f"{call.came} of {self.size} ranks of its group did"
+            )
+        for endpoints in self.tagged.values():
+            for endpoint in endpoints:
+                for source, box in endpoint.inbox.items():
+                    if box:
+                        yield (
+                            f"rank {self.worlds[source]} sent {box[0].array.dtype} "
+                            f"{box[0].array.shape}, which rank {endpoint.world} never received"
+                        )
 
 
 class Call:

@@ -60,6 +60,7 @@ class Machine:
         self.faults = {(fault.rank, fault.call): fault for fault in faults}
         self.stopped = False
         self.routes = {}
+        self.groups = []  # of ranks that have a communicator together
 
     # ---------------------------------------------------------------- ranks, one at a time
 
@@ -77,6 +78,11 @@ class Machine:
                     self._fail(self.failed)
             if self.alive:
                 raise DistributedError(self._deadlock())
+            if left := [what for group in self.groups for what in group.unanswered()]:
+                raise DistributedError(
+                    "all ranks have returned, but not all calls were answered\n  "
+                    + "\n  ".join(left[:MOST_TOLD])
+                )
         finally:
             self.stopped = True
             for task in list(self.alive):
