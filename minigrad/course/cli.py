@@ -37,6 +37,7 @@ COMMANDS = {
     "chat": Command("minigrad.course.chat", "talk to a language model", MORE),
     "generate": Command("minigrad.course.generate", "let a language model continue a text", MORE),
     "download": Command("minigrad.course.download", "fetch a language model beforehand", MORE),
+    "launch": Command("minigrad.course.launch", "a script as several ranks: MPI or NCCL", MORE),
     "next": Command(
         "minigrad.course.next", "the next exercise: what to write, and where", EXERCISES
     ),

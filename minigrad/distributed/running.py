@@ -3,9 +3,9 @@
 import contextvars
 import importlib
 import operator
-import os
 from collections.abc import Sequence
 
+from minigrad.distributed import launching
 from minigrad.distributed.simulated import trace as tracing
 
 ENGINES = ("simulated", "mpi", "nccl")
@@ -65,8 +65,7 @@ def run(fn, size=None, engine=None, *, args=(), topology=None, timeout=None, fau
         raise RuntimeError(
             "run: a rank cannot begin another run; split() its communicator, or return first"
         )
-    launched = os.environ.get("MINIGRAD_ENGINE")
-    engine = engine or launched or "simulated"
+    engine = engine or launching.engine_of() or "simulated"
     if engine not in ENGINES:
         known = ", ".join(map(repr, ENGINES))
         raise ValueError(f"run: engine is {engine!r}; expected one of {known}")

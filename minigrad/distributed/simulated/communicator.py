@@ -10,8 +10,8 @@ from minigrad.distributed import collectives, ops
 from minigrad.distributed.algorithms import chosen
 from minigrad.distributed.communicator import Communicator, Handle, describe
 from minigrad.distributed.errors import DistributedError
+from minigrad.distributed.places import called_from
 from minigrad.distributed.simulated.endpoint import Endpoint
-from minigrad.distributed.simulated.machine import called_from
 
 
 class Group:

@@ -12,8 +12,6 @@ told.
 import collections
 import contextvars
 import heapq
-import sys
-from pathlib import Path
 
 from greenlet import getcurrent, greenlet
 
@@ -21,7 +19,6 @@ from minigrad import backend
 from minigrad.distributed.errors import DistributedError, RankDied, Stopped
 from minigrad.distributed.simulated.trace import Event
 
-PACKAGE = str(Path(__file__).parents[1])
 MOST_TOLD = 8  # ranks that an error tells of
 
 
@@ -237,12 +234,3 @@ class Machine:
 def _numbers(ranks):
     shown = ", ".join(map(str, ranks[:MOST_TOLD]))
     return f"ranks {shown}" + (f" and {len(ranks) - MOST_TOLD} more" if len(ranks) > 8 else "")
-
-
-def called_from():
-    """() -> "file:line" of the call into this package that is being made."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(PACKAGE) and frame.f_back is not None:
-        frame = frame.f_back
-    code, line = frame.f_code, frame.f_lineno
-    return lambda: f"{Path(code.co_filename).name}:{line}"

@@ -1,0 +1,75 @@
+"""Context parallelism: a sequence too long for one device, L/P positions of it on each rank.
+
+Norms, MLPs and the head work on each position by itself, and so need nothing of other ranks;
+attention is Ulysses' or the ring's. Two more things must be right: a rank tells the model which
+positions its tokens have, and every token counts alike in the loss. With equal shards the mean of
+the ranks' mean losses is the loss of the whole, and its gradients are the mean of the ranks' own,
+an AllReduce as in data parallelism.
+"""
+
+from minigrad import backend, nn
+from minigrad.distributed.gradients import all_reduce_gradients
+from minigrad.distributed.layouts import positions, shard
+from minigrad.distributed.ring_attention import ring_attention
+from minigrad.distributed.ulysses import ulysses_attention
+from minigrad.nn.layers import one_of
+from minigrad.ops import cross_entropy
+
+
+class ContextParallelAttention(nn.MultiHeadAttention):
+    """A MultiHeadAttention, with its parameters, for sequences whose shards the ranks hold."""
+
+    def __init__(self, attention, comm, kind, layout):
+        vars(self).update(vars(attention))
+        self.comm, self.kind, self.layout = comm, kind, layout
+
+    def attend(self, q, k, v, mask):
+        if mask is not None:
+            raise ValueError(
+                f"ContextParallelAttention: rank {self.comm.rank} was given a mask; only causal "
+                "ones are computed here"
+            )
+        if self.kind == "ulysses":
+            return ulysses_attention(q, k, v, self.comm, self.causal)
+        return ring_attention(q, k, v, self.comm, self.causal, layout=self.layout)
+
+
+def context_parallel(model, comm, kind="ring", layout="contiguous"):
+    """Put ContextParallelAttention in the place of each MultiHeadAttention; returns the model.
+
+    Arguments: kind, "ring" or "ulysses"; layout, of ``layouts``: Ulysses takes "contiguous" alone.
+    Dropout, which each rank draws for itself, is refused. Raises ValueError.
+    """
+    one_of("context_parallel", "kind", kind, ("ring", "ulysses"))
+    one_of("context_parallel", "layout", layout, ("contiguous", "zigzag"))
+    if kind == "ulysses" and layout != "contiguous":
+        raise ValueError(
+            f"context_parallel: layout {layout!r} is for kind 'ring'; with 'ulysses' every rank "
+            "sees whole sequences, and work is equal already"
+        )
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout) and module.p:
+            raise ValueError(f"context_parallel: {name} drops with p = {module.p}; expected 0")
+        for attribute, child in module.children():
+            if type(child) is nn.MultiHeadAttention:
+                setattr(module, attribute, ContextParallelAttention(child, comm, kind, layout))
+    return model
+
+
+def shard_loss(model, x, y, comm, layout="contiguous"):
+    """This rank's mean loss, a Tensor, of ids x (B, L) and targets y (B, L), both whole."""
+    places = positions(x.shape[1], comm.rank, comm.size, layout)  # (L/P,)
+    logits = model(shard(x, comm, layout), positions=places)  # (B, L/P) -> (B, L/P, V)
+    return cross_entropy(logits, backend.to_device(shard(y, comm, layout), logits.device))
+
+
+def training_step(model, optimizer, x, y, comm, layout="contiguous"):
+    """One step on ids x (B, L) and targets y (B, L); the loss of the whole, a float."""
+    optimizer.zero_grad()
+    loss = shard_loss(model, x, y, comm, layout)
+    with comm.phase("backward"):
+        loss.backward()
+    with comm.phase("gradients"):
+        all_reduce_gradients(optimizer.parameters, comm, op="mean")
+    optimizer.step()
+    return comm.all_reduce(loss.data, "mean").item()

@@ -1,0 +1,368 @@
+"""The NCCL engine: one process a GPU, arrays in its memory, through CuPy.
+
+Started by `minigrad launch -n N --engine nccl script.py`: rank r has GPU r. Calls are put on
+CuPy's current stream, and return before the GPU has done them, as all of CuPy's do; with
+``async_op=True`` they go to a stream of their own, which the current one waits for in ``wait()``.
+NumPy arrays travel by way of the GPU. Nothing is compared before a call: ranks that disagree wait
+for each other, until `minigrad launch` is stopped; try a script on the simulated engine first.
+"""
+
+import functools
+import os
+import pickle
+import time
+import traceback
+
+import numpy as np
+
+from minigrad import backend, engine
+from minigrad.distributed import collectives, ops
+from minigrad.distributed.communicator import Communicator, Handle
+
+try:
+    import cupy
+    from cupy.cuda import nccl
+except ImportError as error:
+    raise ImportError(
+        "run: engine 'nccl' needs CuPy and NCCL: pip install 'cupy-cuda12x[ctk]' nvidia-nccl-cu12; "
+        "start the script with `minigrad launch -n 2 --engine nccl script.py`"
+    ) from error
+
+DTYPES = {
+    "int8": nccl.NCCL_INT8,
+    "uint8": nccl.NCCL_UINT8,
+    "int32": nccl.NCCL_INT32,
+    "uint32": nccl.NCCL_UINT32,
+    "int64": nccl.NCCL_INT64,
+    "uint64": nccl.NCCL_UINT64,
+    "float16": nccl.NCCL_FLOAT16,
+    "float32": nccl.NCCL_FLOAT32,
+    "float64": nccl.NCCL_FLOAT64,
+    "bfloat16": getattr(nccl, "NCCL_BFLOAT16", 9),
+}
+OPS = {
+    "sum": nccl.NCCL_SUM,
+    "mean": nccl.NCCL_SUM,
+    "prod": nccl.NCCL_PROD,
+    "max": nccl.NCCL_MAX,
+    "min": nccl.NCCL_MIN,
+}
+
+
+class Endpoint:
+    """Point-to-point messages for the algorithms that are ours; see ``algorithms``."""
+
+    def __init__(self, comm):
+        self.comm, self.rank, self.size = comm, comm.rank, comm.size
+
+    def send(self, array, to):
+        self.comm._exchange([(to, array)], [])
+
+    def recv(self, like, source):
+        out = cupy.empty(like.shape, like.dtype)
+        self.comm._exchange([], [(source, out)])
+        return out
+
+    def send_recv(self, array, to, like, source):
+        out = cupy.empty(like.shape, like.dtype)
+        self.comm._exchange([(to, array)], [(source, out)])
+        return out
+
+
+class NCCLCommunicator(Communicator):
+    """See ``Communicator``. ``link`` is CuPy's NcclCommunicator."""
+
+    engine = "nccl"
+
+    def __init__(self, link, rank, size):
+        self.link, self.rank, self.size = link, rank, size
+        self.endpoint = Endpoint(self)
+        self.device = cupy.cuda.Device()
+        self.side = cupy.cuda.Stream(non_blocking=True)  # for calls that overlap with work
+        self.going, self.coming = [], []  # what isend and irecv have begun
+
+    # ---------------------------------------------------------------- collectives
+
+    def _begin(self, collective, x, algorithm, parameters, async_op):
+        self._flush()
+        host = backend.array_module(x) is np
+        x = cupy.ascontiguousarray(self._here(collective, x))
+        native = algorithm is None and (collective == "all_to_all_rows" or _knows(x, parameters))
+        if native:
+            work = functools.partial(getattr(self, f"_{collective}"), x, **parameters)
+        else:
+            function = getattr(collectives, collective)
+            algorithm = algorithm or "direct"
+            work = functools.partial(function, self.endpoint, x, algorithm, **parameters)
+        if async_op:
+            return self._beside(work, x, host)
+        out = work()
+        return cupy.asnumpy(out) if host else out
+
+    def _beside(self, work, x, host):
+        """Do something on the side stream, after all that the current one has been given."""
+        current = cupy.cuda.get_current_stream()
+        self.side.wait_event(current.record())
+        with self.side:
+            out = work()
+            done = self.side.record()
+
+        def finish(_alive=x):
+            cupy.cuda.get_current_stream().wait_event(done)
+            return cupy.asnumpy(out) if host else out
+
+        return Handle(finish)
+
+    def _all_reduce(self, x, op):
+        out = cupy.empty_like(x)
+        self.link.allReduce(*_ends(x, out), x.size, _dtype(x), OPS[op], _stream())
+        return self._mean(out, op)
+
+    def _reduce(self, x, op, root):
+        out = cupy.zeros_like(x)
+        self.link.reduce(*_ends(x, out), x.size, _dtype(x), OPS[op], root, _stream())
+        return self._mean(out, op) if self.rank == root else cupy.zeros_like(x)
+
+    def _broadcast(self, x, root):
+        out = cupy.empty_like(x)
+        self.link.broadcast(*_ends(x, out), x.nbytes, nccl.NCCL_UINT8, root, _stream())
+        return out
+
+    def _all_gather(self, x, axis):
+        out = cupy.empty((self.size, *x.shape), x.dtype)
+        self.link.allGather(*_ends(x, out), x.nbytes, nccl.NCCL_UINT8, _stream())
+        return _joined(out, axis)
+
+    def _reduce_scatter(self, x, op, axis):
+        pieces = _pieces(x, self.size, axis)
+        out = cupy.empty(pieces.shape[1:], x.dtype)
+        self.link.reduceScatter(*_ends(pieces, out), out.size, _dtype(x), OPS[op], _stream())
+        return self._mean(out, op)
+
+    def _scatter(self, x, root, axis):
+        pieces = _pieces(x, self.size, axis)
+        out = cupy.empty(pieces.shape[1:], x.dtype)
+        going = list(enumerate(pieces)) if self.rank == root else []
+        self._exchange(going, [(root, out)])
+        return out
+
+    def _gather(self, x, root, axis):
+        out = cupy.zeros((self.size, *x.shape), x.dtype)
+        self._exchange([(root, x)], list(enumerate(out)) if self.rank == root else [])
+        return _joined(out, axis)
+
+    def _all_to_all(self, x, split_axis, concat_axis):
+        pieces = _pieces(x, self.size, split_axis)
+        out = cupy.empty_like(pieces)
+        self._exchange(list(enumerate(pieces)), list(enumerate(out)))
+        return _joined(out, concat_axis)
+
+    def _all_to_all_rows(self, x, send_counts, recv_counts):
+        out = cupy.empty((sum(recv_counts), *x.shape[1:]), x.dtype)
+        going = cupy.split(x, np.cumsum(send_counts)[:-1].tolist())
+        coming = cupy.split(out, np.cumsum(recv_counts)[:-1].tolist())
+        self._exchange(list(enumerate(going)), list(enumerate(coming)))
+        return out
+
+    def _exchange(self, going, coming):
+        """Messages to and from ranks, all at once: lists of (rank, array)."""
+        stream, kept = _stream(), []
+        nccl.groupStart()
+        for to, array in going:
+            kept.append(cupy.ascontiguousarray(array))
+            if array.nbytes:
+                self.link.send(kept[-1].data.ptr, array.nbytes, nccl.NCCL_UINT8, to, stream)
+        for source, array in coming:
+            if array.nbytes:
+                self.link.recv(array.data.ptr, array.nbytes, nccl.NCCL_UINT8, source, stream)
+        nccl.groupEnd()
+
+    def _mean(self, array, op):
+        if op == "mean":
+            array /= array.dtype.type(self.size)
+        return array
+
+    def barrier(self):
+        self._all_reduce(cupy.zeros(1, np.int32), "sum")
+        cupy.cuda.get_current_stream().synchronize()
+
+    def split(self, color, key=0):
+        told = self._objects((color, key))
+        colors = [c for c, _ in told]
+        number = nccl.NCCL_SPLIT_NOCOLOR if color is None else colors.index(color)
+        mine = sorted((k, rank) for rank, (c, k) in enumerate(told) if c == color)
+        order = [rank for _, rank in mine]
+        part = self.link.commSplit(number, order.index(self.rank))
+        return None if color is None else NCCLCommunicator(part, order.index(self.rank), len(order))
+
+    def _objects(self, value):
+        """[a Python value of each rank], for ranks of one job."""
+        mine = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = cupy.asnumpy(self._all_gather(cupy.array([mine.size]), 0))
+        padded = cupy.zeros(int(sizes.max()), np.uint8)
+        padded[: mine.size] = cupy.asarray(mine)
+        every = cupy.asnumpy(self._all_gather(padded[None], 0))
+        return [pickle.loads(row[:size].tobytes()) for row, size in zip(every, sizes)]
+
+    # ---------------------------------------------------------------- from one to another
+
+    def send(self, x, dest, tag=0):
+        if isinstance(x, engine.Traced):
+            return ops.send(x, comm=self, dest=dest, tag=tag)
+        self._other("send", "dest", dest)
+        self._flush()
+        self._exchange([(dest, self._here("send", x))], [])
+        cupy.cuda.get_current_stream().synchronize()
+        return None
+
+    def recv(self, like, source, tag=0):
+        if isinstance(like, engine.Traced):
+            return ops.recv(like, comm=self, source=source, tag=tag)
+        self._other("recv", "source", source)
+        return self._message("recv", like, [], source)
+
+    def send_recv(self, x, dest, source, tag=0):
+        if isinstance(x, engine.Traced):
+            return ops.send_recv(x, comm=self, dest=dest, source=source, tag=tag)
+        self._member("send_recv", "dest", dest)
+        self._member("send_recv", "source", source)
+        return self._message("send_recv", x, [(dest, self._here("send_recv", x))], source)
+
+    def _message(self, what, like, going, source):
+        self._flush()
+        host = backend.array_module(like) is np
+        out = cupy.empty(like.shape, self._array(what, like).dtype)
+        self._exchange(going, [(source, out)])
+        return cupy.asnumpy(out) if host else out
+
+    def isend(self, x, dest, tag=0):
+        x = self._here("isend", engine.plain(x))
+        self._other("isend", "dest", dest)
+        self.going.append((dest, x))
+        return Handle(self._flush)
+
+    def irecv(self, like, source, tag=0):
+        like = self._array("irecv", engine.plain(like))
+        self._other("irecv", "source", source)
+        out = cupy.empty(like.shape, like.dtype)
+        self.coming.append((source, out))
+        host = backend.array_module(like) is np
+
+        def finish():
+            self._flush()
+            return cupy.asnumpy(out) if host else out
+
+        return Handle(finish)
+
+    def _flush(self):
+        """Exchange what isend and irecv have begun. One group: a message alone would hold up those
+        behind it on the same communicator until its partner has come."""
+        going, self.going = self.going, []
+        coming, self.coming = self.coming, []
+        if going or coming:
+            self._exchange(going, coming)
+
+    def _other(self, what, name, rank):
+        if self._member(what, name, rank) == self.rank:
+            raise ValueError(f"{what}: {name} is {rank}, this rank itself")
+
+    def _here(self, what, x):
+        """x on this rank's GPU. Raises ValueError for an array on another one."""
+        x = self._array(what, x)
+        if backend.array_module(x) is np:
+            return cupy.asarray(x)
+        if x.device != self.device:
+            raise ValueError(
+                f"{what}: rank {self.rank} gave an array on GPU {x.device.id}; its own is GPU "
+                f"{self.device.id}"
+            )
+        return x
+
+    @property
+    def clock(self):
+        cupy.cuda.get_current_stream().synchronize()
+        return time.perf_counter()
+
+
+@functools.cache
+def world():
+    """This process's communicator of all ranks of the job."""
+    rank, size, identity = _told()
+    cupy.cuda.Device(rank % cupy.cuda.runtime.getDeviceCount()).use()
+    # CuPy takes the identity as the signed characters of C.
+    identity = tuple(byte - 256 if byte > 127 else byte for byte in identity)
+    return NCCLCommunicator(nccl.NcclCommunicator(size, identity, rank), rank, size)
+
+
+def _told():
+    """(rank, size, the job's identity), from `minigrad launch` or from mpiexec."""
+    if "MINIGRAD_NCCL_ID" in os.environ:
+        identity = bytes.fromhex(os.environ["MINIGRAD_NCCL_ID"])
+        return int(os.environ["MINIGRAD_RANK"]), int(os.environ["MINIGRAD_SIZE"]), identity
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise ImportError(
+            "run: engine 'nccl' is started by `minigrad launch -n 2 --engine nccl script.py` (or, "
+            "with mpi4py, by mpiexec)"
+        ) from error
+    comm = MPI.COMM_WORLD
+    mine = bytes(byte % 256 for byte in nccl.get_unique_id()) if comm.rank == 0 else None
+    return comm.rank, comm.size, comm.bcast(mine)
+
+
+def run(fn, size, args):
+    """Call ``fn`` on the ranks that were started; the results of all of them, on each."""
+    comm = world()
+    if size is not None and size != comm.size:
+        raise ValueError(
+            f"run: size is {size}, and {comm.size} process{'es' * (comm.size > 1)} started; "
+            f"`minigrad launch -n {size} --engine nccl script.py` starts {size}"
+        )
+    try:
+        result = fn(comm, *args)
+        comm._flush()
+        cupy.cuda.get_current_stream().synchronize()
+        told = comm._objects(_on_host(result))
+    except BaseException as error:
+        # The others may be inside a kernel that waits for this rank: `minigrad launch` ends them.
+        traceback.print_exception(error)
+        print(f"minigrad: rank {comm.rank} of {comm.size} failed", flush=True)
+        os._exit(1)
+    return told
+
+
+def _on_host(value):
+    """A result with its GPU arrays on the CPU."""
+    if isinstance(value, dict):
+        return {key: _on_host(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_host(each) for each in value)
+    return cupy.asnumpy(value) if isinstance(value, cupy.ndarray) else value
+
+
+def _knows(x, parameters):
+    """Whether NCCL can do it: moving bytes always, combining for its own dtypes."""
+    return "op" not in parameters or x.dtype.name in DTYPES
+
+
+def _dtype(x):
+    return DTYPES[x.dtype.name]
+
+
+def _stream():
+    return cupy.cuda.get_current_stream().ptr
+
+
+def _ends(x, out):
+    return x.data.ptr, out.data.ptr
+
+
+def _pieces(x, size, axis):
+    """(…, P·n, …) -> (P, …, n, …), in one piece of memory."""
+    return cupy.stack(cupy.split(x, size, axis))
+
+
+def _joined(pieces, axis):
+    """(P, …, n, …) -> (…, P·n, …)."""
+    return cupy.concatenate(list(pieces), axis)

@@ -1,0 +1,341 @@
+"""ZeRO: data parallelism in which no rank holds everything.
+
+Bytes of model states a rank holds, for Ψ parameters whose weights and gradients take 2 bytes and
+whose optimizer takes κ = 12 (float32 master weights and Adam's m and v), on P ranks:
+
+    stage  shared out          bytes a rank holds      sent per step and rank, in 2Ψ·(P − 1)/P bytes
+    0      nothing             (2 + 2 + κ)·Ψ           2: AllReduce of gradients
+    1      optimizer states    2Ψ + 2Ψ + κΨ/P          2: ReduceScatter, AllGather of weights
+    2      gradients, too      2Ψ + (2 + κ)·Ψ/P        2: the same
+    3      weights, too        (2 + 2 + κ)·Ψ/P         3: AllGather twice, ReduceScatter
+
+Parameters lie side by side in flat arrays, one a block of the model, each padded to a multiple of P;
+rank r owns share r of each. Source: Rajbhandari et al. 2020; Zhao et al. 2023 (FSDP).
+"""
+
+import contextlib
+import math
+from collections import Counter
+
+import numpy as np
+
+from minigrad import backend, engine, nn
+from minigrad.distributed.data_parallel import broadcast_parameters, unused
+from minigrad.optim import AdamW
+from minigrad.tensor import Tensor
+from minigrad.transforms import checkpoint
+
+
+class ZeRO:
+    """A module and its optimizer, with states shared out among the ranks of ``comm``.
+
+        zero = ZeRO(model, comm, stage=2, optimizer=functools.partial(AdamW, lr=1e-3))
+        loss = next_token_loss(zero, local_batch(x, comm), local_batch(y, comm))
+        zero.backward(loss)
+        zero.step()
+        zero.zero_grad()
+
+    Ranks begin with rank 0's parameters; gradients are means over ranks. Parameters in half
+    precision get float32 master weights, others are their own (κ is then 2 numbers a parameter).
+    Frozen parameters stay whole on every rank.
+
+    In stage 3 a block's weights are gathered just before it runs, while the block before is still
+    at work, and freed after it. What it saved is dropped, too: backward gathers again and runs the
+    block once more, as ``checkpoint`` does. What is in no block (embeddings, the head) is gathered
+    as forward begins and freed when backward is past it. A parameter that is not there is NaN.
+
+    Arguments:
+        stage: 0 to 3.
+        optimizer: parameters -> Optimizer; one that treats every number alike (SGD, AdamW).
+        blocks: modules whose parameters travel together, in the order in which they run; None
+            takes the items of all outermost ModuleLists and Sequentials.
+        prefetch: stage 3: whether the next block is gathered while one runs.
+        algorithm, work: as for DataParallel.
+    """
+
+    def __init__(
+        self,
+        module,
+        comm,
+        stage,
+        optimizer=AdamW,
+        *,
+        blocks=None,
+        prefetch=True,
+        algorithm=None,
+        work=0.0,
+    ):
+        if stage not in (0, 1, 2, 3):
+            raise ValueError(f"ZeRO: stage is {stage!r}; expected 0, 1, 2 or 3")
+        self.module, self.comm, self.stage = module, comm, stage
+        self.prefetch, self.algorithm, self.work = prefetch, algorithm, work
+        self.names = {p: name for name, p in module.named_parameters()}
+        broadcast_parameters(module, comm)
+        blocks = outermost_blocks(module) if blocks is None else list(blocks)
+        groups = in_groups(module, blocks)
+        if not any(groups):
+            raise ValueError("ZeRO: the module has no parameters that require gradients")
+        units = [Unit(group, comm, stage) if group else None for group in groups]
+        self.rest, self.blocks = units[-1], [unit for unit in units[:-1] if unit]
+        self.units = [unit for unit in units if unit]
+        self.unit_of = {p: unit for unit in self.units for p in unit.views}
+        self.optimizer = optimizer([unit.shard for unit in self.units])
+        self.in_backward, self.under_way = False, None
+        if stage == 3:
+            for block, unit in zip(blocks, units):
+                if unit:
+                    _replace(module, block, Gathered(block, unit, self))
+
+    def __call__(self, *args, **kwargs):
+        """What the module makes of this rank's share of the batch."""
+        if self.stage < 3:
+            self.comm.compute(self.work * sum(unit.size for unit in self.units), "forward")
+            return self.module(*args, **kwargs)
+        with self.gathered(self.rest):
+            return self.module(*args, **kwargs)
+
+    def backward(self, loss, gradient=None, *, reduce=True):
+        """Backward from ``loss`` (with ``gradient``, unless it is a number), gradients averaged.
+
+        ``reduce=False`` for all micro-batches of a step but the last: stages 0 and 1 then add up
+        first and reduce once; stages 2 and 3 have no room for that and reduce every time. Raises
+        DistributedError for a parameter that has no gradient.
+        """
+        self.reducing = reduce or self.stage >= 2
+        for unit in self.units:
+            unit.missing = set(unit.views)
+        self.in_backward = True
+        if self.stage == 3 and self.prefetch and self.blocks:
+            self._begin_gather(self.blocks[-1])
+        try:
+            with engine.state(on_leaf=self._on_leaf):
+                loss.backward(gradient)
+        finally:
+            self.in_backward = False
+        self._settle()
+        for p in (p for unit in self.units for p in unit.missing):
+            raise unused("ZeRO", self.names[p], self.comm)
+
+    def step(self):
+        """Update this rank's shares, and let all have the new weights (stage 3: when needed)."""
+        for unit in self.units:
+            if unit.gradient is None:
+                raise ValueError("ZeRO.step: there are no gradients; backward() comes first")
+            unit.shard.grad = Tensor.constant(unit.own_gradient.astype(unit.shard.dtype))
+        self.optimizer.step()
+        before = None
+        for unit in self.units:
+            unit.shard.grad = None
+            unit.own_weights[...] = unit.shard.data
+            engine.wrote(unit.weights)
+            if self.stage in (1, 2):
+                with self.comm.phase("weights"):
+                    handle = self._collective("all_gather", unit.own_weights)
+                self._receive(before)
+                before = unit, handle
+        self._receive(before)
+
+    def zero_grad(self):
+        """Forget the gradients, and free their memory."""
+        for unit in self.units:
+            unit.gradient = unit.filling = None
+
+    def clip_grad_norm(self, max_norm):
+        """Scale all gradients so that the norm over all ranks' shares is at most ``max_norm``.
+
+        Returns the norm before, a float. Raises FloatingPointError when it is not finite.
+        """
+        if not max_norm > 0:
+            raise ValueError(f"ZeRO.clip_grad_norm: max_norm must be positive, got {max_norm}")
+        own = [unit.own_gradient for unit in self.units]
+        squares = np.array([float(np.square(g.astype(np.float64)).sum()) for g in own])
+        norm = math.sqrt((squares if self.stage == 0 else self.comm.all_reduce(squares)).sum())
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"ZeRO.clip_grad_norm: the gradients' norm is {norm}")
+        if norm > max_norm:
+            for g in own:
+                g *= g.dtype.type(max_norm / norm)
+        return norm
+
+    def state_dict(self):
+        """{dotted name: array}: the whole model on every rank, which all call together."""
+        state = {}
+        for unit in self.units:
+            with self.gathered(unit, work=0) if self.stage == 3 else contextlib.nullcontext():
+                state.update({self.names[p]: p.data.copy() for p in unit.views})
+        frozen = {name: p.data.copy() for p, name in self.names.items() if p not in self.unit_of}
+        return {name: {**state, **frozen}[name] for name in self.names.values()}
+
+    @property
+    def padding(self):
+        """How many numbers the flat arrays hold beyond the parameters, over all ranks."""
+        return sum(unit.length - unit.size for unit in self.units)
+
+    # Gradients: a unit is reduced when backward has come to all of its parameters.
+
+    def _on_leaf(self, tensor, g):
+        unit = self.unit_of.get(tensor)
+        if unit is None:
+            return False
+        self.comm.compute(2 * self.work * tensor.size, f"backward {self.names[tensor]}")
+        unit.add(tensor, g)
+        if not unit.missing and self.reducing:
+            self._settle()  # one unit is on its way while the next one fills
+            what = "all_reduce" if self.stage == 0 else "reduce_scatter"
+            with self.comm.phase("gradients"):
+                self.under_way = unit, self._collective(what, unit.filling, op="mean")
+        return True
+
+    def _settle(self):
+        """Wait for the gradients that are on their way."""
+        if self.under_way is not None:
+            (unit, handle), self.under_way = self.under_way, None
+            unit.reduced(handle.wait())
+
+    def _collective(self, name, x, **parameters):
+        call = getattr(self.comm, name)
+        return call(x, algorithm=self.algorithm, async_op=True, **parameters)
+
+    def _receive(self, coming):
+        if coming is not None:
+            unit, handle = coming
+            unit.weights[...] = handle.wait()
+
+    # Weights in stage 3: there while they are used.
+
+    @contextlib.contextmanager
+    def gathered(self, unit, work=None):
+        """The unit's parameters are there inside of this block."""
+        if unit is None:
+            yield
+            return
+        if unit.coming is None:
+            self._begin_gather(unit)
+        handle, unit.coming = unit.coming, None
+        unit.show(handle.wait())
+        if self.prefetch and unit in self.blocks and work is None:
+            self._begin_gather(self._next(unit))
+        try:
+            self.comm.compute(self.work * unit.size if work is None else work, "forward")
+            yield
+        finally:
+            unit.hide()
+
+    def _begin_gather(self, unit):
+        if unit is not None and unit.coming is None:
+            with self.comm.phase("weights"):
+                unit.coming = self._collective("all_gather", unit.own_weights)
+
+    def _next(self, unit):
+        """The block that runs after this one: backward runs them again, the last first."""
+        place = self.blocks.index(unit) + (-1 if self.in_backward else 1)
+        return self.blocks[place] if 0 <= place < len(self.blocks) else None
+
+
+class Unit:
+    """Parameters that are kept, reduced and gathered together, in flat arrays of ``length``.
+
+    weights: (length,), which the parameters are views of; in stage 3 (length/P,), this rank's own
+    share. gradient: (length,), from stage 2 on (length/P,); None when there is none. shard: what
+    the optimizer sees of this rank's share: its master weights, or, but for half precision, the
+    weights themselves.
+    """
+
+    def __init__(self, parameters, comm, stage):
+        kinds = {str(p.dtype) for p in parameters}
+        if len(kinds) > 1:
+            raise TypeError(f"ZeRO: a block's parameters have dtypes {', '.join(sorted(kinds))}")
+        self.stage, shares = stage, comm.size if stage else 1
+        self.size = sum(p.size for p in parameters)
+        self.length = -(-self.size // comm.size) * comm.size
+        n = self.length // shares
+        self.own = slice(comm.rank * n, comm.rank * n + n) if stage else slice(0, n)
+        whole = np.zeros_like(parameters[0].data, shape=self.length)
+        ends = np.cumsum([p.size for p in parameters])
+        self.views = {p: slice(int(end) - p.size, int(end)) for p, end in zip(parameters, ends)}
+        for p, place in self.views.items():
+            whole[place] = p.data.reshape(-1)
+        self.weights = whole[self.own].copy() if stage == 3 else whole
+        self.hide() if stage == 3 else self.show(whole)
+        half = whole.dtype in backend.HALF
+        self.shard = Tensor.constant(self.own_weights.astype(np.float32, copy=half))
+        if not half:
+            self.shard = Tensor.constant(self.own_weights)
+        self.shard.requires_grad_()
+        self.gradient = self.filling = self.coming = None
+        self.missing = set()
+
+    @property
+    def own_weights(self):
+        """(length/P,): this rank's share of the weights."""
+        return self.weights if self.stage == 3 else self.weights[self.own]
+
+    @property
+    def own_gradient(self):
+        """(length/P,): this rank's share of the gradient, once it is reduced."""
+        return self.gradient if self.stage >= 2 else self.gradient[self.own]
+
+    def show(self, whole):
+        """Let the parameters be views of the whole weights (length,)."""
+        for p, place in self.views.items():
+            p.data = whole[place].reshape(p.shape)
+
+    def hide(self):
+        """Let go of the whole weights: the parameters keep their shapes, and are NaN."""
+        for p in self.views:
+            p.data = np.broadcast_to(np.full_like(p.data, np.nan, shape=()), p.shape)
+
+    def add(self, p, g):
+        """Add a parameter's gradient of this rank."""
+        if self.filling is None:
+            self.filling = np.zeros_like(self.weights, shape=self.length)
+        self.filling[self.views[p]] += g.reshape(-1)
+        if self.stage < 2:
+            self.gradient = self.filling
+        self.missing.discard(p)
+
+    def reduced(self, mean):
+        """Take the mean over ranks: (length,) in stage 0, else this rank's share (length/P,)."""
+        if self.stage < 2:
+            self.gradient[self.own] = mean
+            return
+        self.filling = None
+        self.gradient = mean if self.gradient is None else self.gradient + mean
+
+
+class Gathered(nn.Module):
+    """A block whose weights are there while it runs, in forward and again in backward."""
+
+    def __init__(self, block, unit, zero):
+        self.block, self.unit, self.zero = block, unit, zero
+
+    def forward(self, *args, **kwargs):
+        return checkpoint(self._run)(*args, **kwargs)
+
+    def _run(self, *args, **kwargs):
+        with self.zero.gathered(self.unit):
+            return self.block(*args, **kwargs)
+
+
+def outermost_blocks(module):
+    """The items of the outermost ModuleLists, in order."""
+    if isinstance(module, nn.ModuleList):
+        return list(module)
+    return [block for _, child in module.children() for block in outermost_blocks(child)]
+
+
+def in_groups(module, blocks):
+    """Lists of the parameters that require gradients: one a block, and last what is in none or in
+    several of them."""
+    holders = Counter(id(p) for block in blocks for p in block.parameters())
+    own = [[p for p in block.parameters() if holders[id(p)] == 1] for block in blocks]
+    rest = [p for p in module.parameters() if holders[id(p)] != 1]
+    return [[p for p in group if p.requires_grad] for group in [*own, rest]]
+
+
+def _replace(module, block, by):
+    """Put another module in the place of a block."""
+    for _, owner in module.named_modules():
+        for name, child in owner.children():
+            if child is block and owner is not by:
+                setattr(owner, name, by)
