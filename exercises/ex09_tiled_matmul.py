@@ -10,7 +10,8 @@ sizes need be a multiple of anything. Block (bx, by) computes a tile of C whose 
 C[by * rows, bx * columns], for tiles of rows x columns numbers: so x counts along N and y along M.
 
 In a kernel only the kernel language counts, as in exercise 07; ``cuda.local.array(n, np.float32)``
-is an array of a thread's own.
+is an array of a thread's own, in its registers if they have room. It holds nothing useful at first,
+and neither does a shared array (here both hold NaN): set to 0 what you add to.
 """
 
 import numpy as np

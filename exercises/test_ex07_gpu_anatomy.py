@@ -48,14 +48,34 @@ def test_sums_with_several_blocks_and_a_ragged_edge(answer, rng):
         first_block = left_out(x + y, slice(threads, None))
         slips = {"only the first block's elements are written": first_block}
         expect(run["out"], x + y, slips_of_add(x, y) | slips)
+        words = "one thread adds several elements: each has one of its own, number cuda.grid(1)"
+        at_most(run.writes("out")["most"], 1, "elements that one thread writes", words)
+        check_sectors(run, x, "x", "out")
 
 
 FAR = "in one pass of the loop the threads of a warp are at elements that lie far apart"
+FEW = "a few threads do the work of all"
+
+
+def check_sectors(run, x, read, written=None):
+    """Check that an array of x's size, read by ``run``, moves in as few sectors as it lies in."""
+    enough = -(-x.nbytes // SECTOR)
+    at_most(run.reads(read)["transfers"], enough, f"sectors of {read} that are read", FAR)
+    if written:
+        moved = run.writes(written)["transfers"]
+        at_most(moved, enough, f"sectors of {written} that are written", FAR)
+
+
+def check_spread(run, n, threads):
+    """Check that no thread has read more than its share of the n elements of x."""
+    most = run.reads("x")["most"]
+    at_most(most, -(-n // threads), "elements of x that one thread reads", FEW)
 
 
 def slips_of_scale(x, a, threads):
+    words = "each thread takes one element only, or its step is not the number of all threads"
     return {
-        "each thread takes one element only": left_out(a * x, slice(threads, None)),
+        words: left_out(a * x, slice(threads, None)),
         "it is not multiplied by a": x,
     }
 
@@ -71,19 +91,22 @@ def test_products_with_any_number_of_threads(answer, rng):
         x, a = numbers(rng, n), np.float32(rng.normal() + 3)
         run = answer.scale[blocks, threads](x, a, out=empty(n))
         expect(run["out"], a * x, slips_of_scale(x, a, blocks * threads))
+        check_spread(run, n, blocks * threads)
 
 
 def test_a_warp_reads_and_writes_neighbours(answer, rng):
     x, a = numbers(rng, 512), np.float32(3)
     run = answer.scale[2, 64](x, a, out=empty(512))
     expect(run["out"], a * x)
-    enough = x.nbytes // SECTOR
-    at_most(run.reads("x")["transfers"], enough, "sectors of x that are read", FAR)
-    at_most(run.writes("out")["transfers"], enough, "sectors of out that are written", FAR)
+    check_sectors(run, x, "x", "out")
 
 
 def slips_of_transpose(x):
-    slips = {"rows after the first 8 of a tile are left out": lambda: first_rows(x)}
+    slips = {
+        "rows after the first 8 of a tile are left out": lambda: first_rows(x),
+        "block (bx, by) writes its tile to out[bx * TILE, by * TILE], and bx goes along the rows "
+        "of x": lambda: blocks_not_exchanged(x),
+    }
     if x.shape[0] == x.shape[1]:
         slips["it is copied, not transposed"] = x
     return slips
@@ -95,6 +118,17 @@ def first_rows(x):
     for i, j in np.ndindex(out.shape):
         if i % 32 < 8:
             out[i, j] = x[j, i]
+    return out
+
+
+def blocks_not_exchanged(x):
+    """What comes of tiles that are written to out where they lie in x."""
+    out = np.full(x.T.shape, np.nan, np.float32)
+    for i in range(0, x.shape[0], 32):
+        for j in range(0, x.shape[1], 32):
+            place, tile = out[i : i + 32, j : j + 32], x.T[j : j + 32, i : i + 32]
+            high, wide = map(min, place.shape, tile.shape)
+            place[:high, :wide] = tile[:high, :wide]
     return out
 
 
@@ -170,7 +204,9 @@ def test_lanes_meet_without_shared_memory_and_read_neighbours(answer, rng):
     expect(run["out"], x.astype(float).sum(axis=1).astype(np.float32), slips_of_rows(x))
     accesses = run.reads("shared")["count"] + run.writes("shared")["count"]
     at_most(accesses, 0, "accesses to shared memory", "shuffles need none")
-    at_most(run.reads("x")["transfers"], x.nbytes // SECTOR, "sectors of x that are read", FAR)
+    words = "the lanes add to out one by one: let shuffles bring the sum to lane 0, which writes it"
+    at_most(run.writes("out")["count"], 2, "numbers that are written to out", words)
+    check_sectors(run, x, "x")
 
 
 def slips_of_total(x, blocks, threads):
@@ -211,7 +247,12 @@ def test_one_atomic_operation_a_block(answer, rng):
     expect(run["out"], summed(x), slips_of_total(x, 2, 128))
     words = "more threads than one of each block add to out"
     at_most(run.writes("out")["count"], 2, "atomic operations on out", words)
-    at_most(run.reads("x")["transfers"], x.nbytes // SECTOR, "sectors of x that are read", FAR)
+    check_sectors(run, x, "x")
+    check_spread(run, 512, 256)
+    words = "the sums of single threads go to memory, and should be summed by shuffles first"
+    for way in ("writes", "reads"):  # room for setting 32 places to 0
+        most = f"{way} of shared memory by each block"
+        at_most(getattr(run, way)("shared")["count"] // 2, 32 + 4, most, words)
 
 
 def slips_of_occupancy(threads, registers, shared, sm):
@@ -222,7 +263,13 @@ def slips_of_occupancy(threads, registers, shared, sm):
         "the shared memory": sm["shared"] // shared if shared else 10**9,
     }
     least = min(limits.values())
-    slips = {"the share is that of the blocks, not of the threads": (least, least / sm["blocks"])}
+    available = (sm["threads"], sm["blocks"] * threads, sm["registers"] / registers)
+    parts = min(*available, sm["shared"] / shared * threads if shared else np.inf)
+    slips = {
+        "the share is that of the blocks, not of the threads": (least, least / sm["blocks"]),
+        "the share is computed from blocks that are not whole": (least, parts / sm["threads"]),
+        "a block that does not fit is there 0 times": (max(least, 1), threads / sm["threads"]),
+    }
     for name in limits:
         blocks = min(limit for other, limit in limits.items() if other != name)
         more = (

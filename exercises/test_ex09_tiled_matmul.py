@@ -26,7 +26,9 @@ def slips(a, b):
             a[:, : a.shape[1] // TILE * TILE], b[: a.shape[1] // TILE * TILE]
         ),
         "only the first step along k is done": lambda: product(a[:, :TILE], b[:TILE]),
-        "only the first row of each thread's numbers is computed": lambda: first_of_each(a, b),
+        "only the first of each thread's EACH numbers is computed and written": lambda: (
+            first_of_each(a, b)
+        ),
     }
     if a.shape[0] == a.shape[1] == b.shape[1]:
         found |= {
@@ -45,15 +47,27 @@ def first_of_each(a, b):
     return out
 
 
+#: of the naive product
+ALONG = "threadIdx.x goes along the rows of C, and neighbours in x are far apart in memory"
+
+
+def along_rows(a, b, high, wide):
+    """What comes of threads (x, y) that compute C[x, y], where there are more along x."""
+    out = product(a, b)
+    out[-(-out.shape[1] // wide) * wide :] = np.nan
+    out[:, -(-len(out) // high) * high :] = np.nan
+    return out
+
+
 def launched(kernel, a, b, high, wide, threads):
     """Launch a kernel with enough blocks for tiles of ``high`` x ``wide``."""
     M, N = a.shape[0], b.shape[1]
     return kernel[(-(-N // wide), -(-M // high)), threads](a, b, out=empty(M, N))
 
 
-def check(kernel, a, b, high, wide, threads):
+def check(kernel, a, b, high, wide, threads, more=None):
     run = launched(kernel, a, b, high, wide, threads)
-    expect(run["out"], product(a, b), slips(a, b), tolerance=1e-5)
+    expect(run["out"], product(a, b), slips(a, b) | (more or {}), tolerance=1e-5)
     return run
 
 
@@ -71,16 +85,18 @@ def test_a_product_of_two_by_two_one_number_a_thread(answer):
 
 def test_naive_products_of_any_size(answer, rng):
     for M, N, K in ((5, 9, 3), (8, 8, 8), (1, 3, 10), (9, 1, 2), (17, 6, 1)):
-        check(answer.naive_matmul, numbers(rng, M, K), numbers(rng, K, N), 4, 8, (8, 4))
+        a, b = numbers(rng, M, K), numbers(rng, K, N)
+        check(answer.naive_matmul, a, b, 4, 8, (8, 4), {ALONG: along_rows(a, b, 4, 8)})
 
 
 def test_a_warp_of_the_naive_product_is_at_neighbouring_columns(answer, rng):
     a, b = numbers(rng, 32, 3), numbers(rng, 3, 32)
     run = check(answer.naive_matmul, a, b, 4, 32, (32, 4))
-    words = "threadIdx.x goes along the rows of C, and neighbours in x are far apart in memory"
+    words = "C is written in every step of k: sum in a variable"
+    at_most(run.writes("out")["count"], 32 * 32, "writes to out", words)
     enough = 32 * 3 * 32 * 4 // SECTOR
-    at_most(run.reads("b")["transfers"], enough, "sectors of b that are read", words)
-    at_most(run.writes("out")["transfers"], 32 * 32 * 4 // SECTOR, "sectors of out written", words)
+    at_most(run.reads("b")["transfers"], enough, "sectors of b that are read", ALONG)
+    at_most(run.writes("out")["transfers"], 32 * 32 * 4 // SECTOR, "sectors of out written", ALONG)
 
 
 def test_a_product_of_two_by_two_in_one_tile(answer):
@@ -102,8 +118,13 @@ def test_tiles_read_global_memory_as_often_as_the_formula_says(answer, rng):
     M, N, K = 16, 24, 8
     run = check(answer.tiled_matmul, numbers(rng, M, K), numbers(rng, K, N), 8, 8, (8, 8))
     words = "the products are taken from global memory, not from the tiles"
-    at_most(run.reads("a")["bytes"], 4 * M * K * N // TILE, "bytes of a that are read", words)
-    at_most(run.reads("b")["bytes"], 4 * K * N * M // TILE, "bytes of b that are read", words)
+    enough = 4 * M * N * K // TILE
+    for name in "ab":
+        at_most(run.reads(name)["bytes"], enough, f"bytes of {name} that are read", words)
+    words = "the threads of a warp are below one another: let threadIdx.x count along the rows of "
+    for name in "ab":
+        sectors = f"sectors of {name} that are read"
+        at_most(run.reads(name)["transfers"], enough // SECTOR, sectors, words + name)
 
 
 def test_a_product_of_two_by_two_with_four_numbers_a_thread(answer):
@@ -120,7 +141,10 @@ def test_a_number_of_the_tile_of_b_is_read_once_for_four_products(answer, rng):
     M, N, K = 32, 8, 16
     run = check(answer.column_matmul, numbers(rng, M, K), numbers(rng, K, N), 32, 8, (8, 8))
     enough = M * N * K + M * N * K // EACH
-    words = "the number of B is read anew for each product: keep it in a variable"
+    words = (
+        "the number of B is read anew for each product: keep it in a variable (the loop over EACH "
+        "belongs inside the one over k)"
+    )
     at_most(run.reads("shared")["count"], enough, "reads of shared memory", words)
     words = "the products are taken from global memory, not from the tiles"
     at_most(run.reads("b")["bytes"], 4 * K * N, "bytes of b that are read", words)

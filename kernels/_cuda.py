@@ -21,8 +21,13 @@ integer of 32 bits or fewer from an array, together with one from the text, is c
 on the GPU and as narrow as it is on the simulator (which an int(…) around it makes wide, too).
 """
 
+import inspect
+import sys
+from types import FunctionType
+
 import numpy as np
 
+from kernels._host import argument, integer
 from kernels.sim import api, machine
 from kernels.sim.api import (  # noqa: F401
     all_sync,
@@ -51,6 +56,7 @@ from kernels.sim.api import (  # noqa: F401
 )
 from kernels.sim.arrays import arguments
 
+STARRED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 SM80, SM90, SM90A = (8, 0), (9, 0), (9, 0, "a")
 
 
@@ -72,9 +78,13 @@ class Kernel:
     def __init__(
         self, function, archs=(SM80, SM90), fastmath=True, launch_bounds=None, local_memory=False
     ):
+        if not isinstance(function, FunctionType) or function.__code__.co_flags & STARRED:
+            raise TypeError(f"cuda.jit: {function!r} is no function of so many arguments")
         self.function, self.archs, self.local_memory = function, archs, local_memory
         self.fastmath, self.launch_bounds = fastmath, launch_bounds
         bounds = launch_bounds if isinstance(launch_bounds, tuple) else (launch_bounds,)
+        if launch_bounds is not None:
+            bounds = [integer("launch_bounds", bound, 1) for bound in bounds or (None,)]
         self.most_threads = bounds[0] or machine.MOST_THREADS  # of a block
         self.__name__, self.__doc__, self.__module__ = (
             function.__name__,
@@ -100,7 +110,8 @@ class Launch:
     """A kernel with the size of its grid."""
 
     def __init__(self, kernel, blocks, threads, stream=None, dynamic=0):
-        self.kernel, self.stream, self.shared = kernel, stream, int(dynamic)
+        self.kernel, self.stream = kernel, stream
+        self.shared = integer("dynamic shared memory", dynamic)
         self.grid, self.block = machine.sizes(blocks, threads, self.shared, kernel.most_threads)
 
     def __call__(self, *args):
@@ -116,6 +127,8 @@ class Launch:
                     raise TypeError(
                         f"{self.kernel.__name__}: {name} is a NumPy array among CuPy arrays"
                     )
+            if "cupy" not in sys.modules:  # who has a CuPy array has imported it
+                raise TypeError(f"{self.kernel.__name__} takes NumPy or CuPy arrays, no others")
             from kernels import _driver
 
             return _driver.launch(self, args)
@@ -137,19 +150,8 @@ def simulated(launch, args):
     """Arguments as a kernel gets them: floats rounded to float32, what is no number refused."""
     if machine.state.thread is not None:
         raise RuntimeError("a kernel cannot launch a kernel")
-    out = []
-    for name, arg in zip(launch.kernel.takes, args):
-        if isinstance(arg, float) and not isinstance(arg, np.generic):
-            arg = np.float32(arg)
-        if not isinstance(arg, np.ndarray | np.generic | int):
-            raise TypeError(
-                f"{launch.kernel.__name__}: {name} is a {type(arg).__name__}; "
-                "expected an array or a number"
-            )
-        if isinstance(arg, np.ndarray | np.generic) and arg.dtype.kind in "OcSUMm":
-            raise TypeError(f"{launch.kernel.__name__}: {name} holds {arg.dtype}; expected numbers")
-        out.append(arg)
-    return out
+    kernel = launch.kernel
+    return [argument(f"{kernel.__name__}: {name}", arg) for name, arg in zip(kernel.takes, args)]
 
 
 def jit(function=None, *, device=False, **options):

@@ -7,6 +7,7 @@ from cupy import ndarray
 from cupy.cuda import driver, get_current_stream, runtime
 
 from kernels._cubins import compiled
+from kernels._host import argument
 
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 STATIC_SHARED = 1  # CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
@@ -60,20 +61,31 @@ def launch(launch, args):
     key, values = [device], []
     for i, arg in enumerate(args):
         if isinstance(arg, ndarray):
+            pointer = arg.data.ptr
+            if arg.data.device_id != device:
+                raise ValueError(
+                    f"{kernel.__name__}: {kernel.takes[i]} is on GPU {arg.data.device_id}, the "
+                    f"launch on GPU {device}"
+                )
+            if pointer % arg.itemsize:
+                raise ValueError(f"{kernel.__name__}: {kernel.takes[i]} is not aligned")
             key.append((arg.dtype, arg.ndim, arg.flags.c_contiguous))
             # As Numba's kernels take an array: two unused pointers, sizes, address, shape, strides.
-            values += (0, 0, arg.size, arg.itemsize, arg.data.ptr, *arg.shape, *arg.strides)
-        elif isinstance(arg, np.ndarray):
-            raise TypeError(f"{kernel.__name__}: argument {i} is a NumPy array among CuPy arrays")
-        elif isinstance(arg, int):
-            key.append(type(arg))
+            values += (0, 0, arg.size, arg.itemsize, pointer, *arg.shape, *arg.strides)
+        elif type(arg) is int and -(2**63) <= arg < 2**63:
+            key.append(int)
             values.append(arg)
         else:
-            key.append(getattr(arg, "dtype", float))
+            if not isinstance(arg, np.generic):  # of which each dtype is looked at once, below
+                arg = argument(f"{kernel.__name__}: {kernel.takes[i]}", arg)
+            key.append(getattr(arg, "dtype", type(arg)))
             values.append(_bits(arg))
     key = tuple(key)
     binary = kernel.binaries.get(key)
     if binary is None:
+        for name, arg in zip(kernel.takes, args):
+            if isinstance(arg, np.generic):
+                argument(f"{kernel.__name__}: {name}", arg)
         binary = kernel.binaries[key] = Binary(kernel, args, device)
     if launch.shared > binary.allowed:
         binary.allow(launch.shared)
@@ -93,6 +105,7 @@ def launch(launch, args):
 
 
 def _bits(number):
-    """The bits of a number in the 8 bytes of a parameter, as an integer."""
-    scalar = np.asarray(number, None if isinstance(number, np.generic) else np.float32)
-    return int.from_bytes(scalar.tobytes(), "little", signed=scalar.itemsize == 8)
+    """The bits of a NumPy number, or of a bool, in the 8 bytes of a parameter, as an integer."""
+    if isinstance(number, int):
+        return int(number)
+    return int.from_bytes(number.tobytes(), "little", signed=number.itemsize == 8)

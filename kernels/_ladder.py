@@ -5,6 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+def of_whole_tiles(launch, BM, BN, BK):
+    """A product's launch that raises ValueError unless M, N and K are multiples of its tile's."""
+
+    def checked(a, b, c):
+        (M, K), N = a.shape, b.shape[1]
+        if M % BM or N % BN or K % BK:
+            raise ValueError(f"M, N, K = {M}, {N}, {K}; expected multiples of {BM}, {BN}, {BK}")
+        launch(a, b, c)
+
+    return checked
+
+
 @dataclass(frozen=True)
 class Rung:
     """One rung.

@@ -8,12 +8,13 @@ several rows and a sum needs shuffles alone; a longer row has a block to itself.
 """
 
 import functools
+import math
 
 import ml_dtypes
 import numpy as np
 
 from kernels import cuda, ptx
-from kernels._host import address, ceil_div, namespace
+from kernels._host import address, aligned, ceil_div, namespace, present
 
 ELEMENT = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 FLOATS = tuple(ELEMENT)
@@ -262,6 +263,7 @@ def as_rows(**arrays):
     """(rows, columns, arrays), the arrays (..., D) being of one shape and dtype and returned flat
     and C-contiguous: themselves or copies. Raises TypeError and ValueError, naming the argument."""
     xp = namespace(**arrays)
+    present(**arrays)
     (first, like), *others = arrays.items()
     if like.dtype.name not in FLOATS:
         raise TypeError(f"{first} is {like.dtype.name}; expected {' or '.join(FLOATS)}")
@@ -272,14 +274,12 @@ def as_rows(**arrays):
             raise TypeError(f"{name} is {array.dtype.name}; expected {like.dtype.name} as {first}")
         if array.shape != like.shape:
             raise ValueError(f"{name} has shape {array.shape}; expected {like.shape} as {first}")
-    columns = like.shape[-1]
     flat = [flattened(xp, name, array) for name, array in arrays.items()]
-    return (like.size // columns if columns else 0), columns, flat
+    return math.prod(like.shape[:-1]), like.shape[-1], flat
 
 
 def flattened(xp, name, array):
     """The array, or a C-contiguous copy, with one axis."""
     flat = (array if array.flags.c_contiguous else xp.ascontiguousarray(array)).reshape(-1)
-    if flat.size and address(flat) % flat.itemsize:
-        raise ValueError(f"{name} begins at an address that {flat.itemsize} does not divide")
+    aligned(name, flat)
     return flat

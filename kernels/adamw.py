@@ -20,11 +20,12 @@ import math
 import numpy as np
 
 from kernels import cuda, ptx
-from kernels._host import address, empty, namespace
+from kernels._host import address, aligned, empty, integer, namespace, number
 from kernels._rows import BYTES, FLOATS, vectors
 
 THREADS, CHUNK = 256, 8192
 FIELDS = 8
+BELOW_ONE = math.nextafter(1, 0)
 P, G, M, V, MASTER, SIZE, WIDE = range(7)  # columns of the table of parameters
 
 
@@ -130,15 +131,14 @@ def adamw_step(
     counts from 1. Raises TypeError and ValueError.
     """
     lists = {"parameters": parameters, "gradients": gradients, "m": m, "v": v, "master": master}
-    absent = [name for name, each in lists.items() if each is None and name != "master"]
-    if absent:
-        raise TypeError(f"{absent[0]} is None; expected a list of arrays")
+    for name, each in lists.items():
+        if not isinstance(each, list | tuple) and (each is not None or name != "master"):
+            raise TypeError(f"{name} is {type(each).__name__}; expected a list of arrays")
     lists = {name: list(each) for name, each in lists.items() if each is not None}
     if not lists["parameters"]:
         return
     xp = _check(lists)
-    if not step >= 1:
-        raise ValueError(f"step is {step}; the first is 1")
+    constants = _constants(lr, beta1, beta2, eps, weight_decay, step)
     lists["gradients"] = [
         g if g.flags.c_contiguous else xp.ascontiguousarray(g) for g in lists["gradients"]
     ]
@@ -150,24 +150,32 @@ def adamw_step(
     kernel = make_adamw(like.dtype.name, slot.dtype.name, master is not None)
     copy = lists["master"][0] if master is not None else empty(like, 0, "float32")
     flat = [x.reshape(-1) for x in (like, slot, copy)]
-    constants = (
-        1 - lr * weight_decay,
+    kernel[blocks, THREADS](_table(xp, lists), chunks, *flat, *constants)
+
+
+def _constants(lr, beta1, beta2, eps, weight_decay, step):
+    """The numbers of a step as the kernel takes them. Raises TypeError and ValueError."""
+    lr, eps = number("lr", lr, 0), number("eps", eps, 0)
+    beta1, beta2 = number("beta1", beta1, 0, BELOW_ONE), number("beta2", beta2, 0, BELOW_ONE)
+    decay = number("lr * weight_decay", lr * number("weight_decay", weight_decay, 0))
+    step = integer("step", step, 1)
+    return (
+        1 - decay,
         beta1,
         1 - beta1,
         beta2,
         1 - beta2,
-        lr / (1 - beta1**step),
+        number("lr / (1 - beta1**step)", lr / (1 - beta1**step)),
         1 / math.sqrt(1 - beta2**step),
         eps,
     )
-    kernel[blocks, THREADS](_table(xp, lists), chunks, *flat, *map(float, constants))
 
 
 def _check(lists):
     """The module of the arrays, which must fit each other."""
     first = lists["parameters"][0]
     xp, kind, dtype = namespace(parameters=first), type(first), first.dtype
-    slots = lists["m"][0].dtype if lists["m"] else dtype
+    slots = getattr(lists["m"][0], "dtype", dtype) if lists["m"] else dtype
     expected = {"parameters": dtype, "gradients": dtype, "m": slots, "v": slots}
     if dtype.name not in FLOATS:
         raise TypeError(f"parameters are {dtype.name}; expected {' or '.join(FLOATS)}")
@@ -198,13 +206,15 @@ def _check(lists):
 
 
 def _check_apart(lists):
-    """That no array that is written shares memory with another. Raises ValueError."""
-    spans = sorted(
-        (address(x), address(x) + x.nbytes, name, i)
-        for name, arrays in lists.items()
-        for i, x in enumerate(arrays)
-        if x.size and x.flags.c_contiguous
-    )
+    """That no array that is written shares memory with another, and that all begin where their
+    elements may. Raises ValueError."""
+    spans = []
+    for name, arrays in lists.items():
+        for i, x in enumerate(arrays):
+            if x.size and x.flags.c_contiguous:
+                start = aligned(f"{name}[{i}]", x)
+                spans.append((start, start + x.nbytes, name, i))
+    spans.sort()
     for (_, end, name, i), (start, _, other, j) in itertools.pairwise(spans):
         if start < end and (name, other) != ("gradients", "gradients"):
             raise ValueError(f"{name}[{i}] shares memory with {other}[{j}]")

@@ -2,7 +2,7 @@
 
 import math
 
-from kernels._host import address, namespace
+from kernels._host import address, attention_scale, namespace, present
 from kernels.decode_attention import WIDTHS, decode_attention
 from kernels.flash_attention import flash_attention
 from kernels.flash_backward import DTYPES, flash_attention_backward
@@ -27,15 +27,17 @@ class scaled_dot_product_attention:
             and q.shape[1] % k.shape[1] == 0
             and 0 < q.shape[3] <= 256
             and q.shape[3] % 8 == 0
-            and (scale is None or 0 < scale < math.inf)
+            and _usable(scale)
             and q.shape[0] * q.shape[1] < 65536
             and _broadcasts(mask, (*q.shape[:3], k.shape[2]))
         )
 
     @staticmethod
     def forward(q, k, v, mask=None, *, causal=False, scale=None):
+        namespace(q=q, k=k, v=v, mask=mask)
+        present(q=q, k=k, v=v)
         q, k, v, mask = map(_ready, (q, k, v, mask))
-        if q.shape[2] == 1 and k.size and mask is None and q.shape[3] in WIDTHS:
+        if q.ndim == 4 and q.shape[2] == 1 and k.size and mask is None and q.shape[3] in WIDTHS:
             # One query a head: the keys are divided among blocks, and the last query sees them all.
             lengths = namespace(q=q).full(q.shape[0], k.shape[2], "int32")
             out, lse = decode_attention(q, k, v, lengths, scale, return_lse=True)
@@ -49,7 +51,15 @@ class scaled_dot_product_attention:
         g, options = _ready(g), dict(causal=causal, mask=mask, scale=scale)
         grads = flash_attention_backward(g, q, k, v, out, lse, **options)
         grads = [grad if need else None for grad, need in zip(grads, needs)]
-        return *grads, _mask_grad(g, saved, **options) if needs[3] else None
+        return *grads, _mask_grad(g, saved, **options) if needs[3] and mask is not None else None
+
+
+def _usable(scale):
+    try:
+        attention_scale(scale, 1)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _broadcasts(mask, shape):

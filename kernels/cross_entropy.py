@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from kernels import cuda
-from kernels._host import ceil_div, empty, namespace
+from kernels._host import ceil_div, empty, integer, namespace, number, present
 from kernels._online import exp, finite, online
 from kernels._rows import (
     FLOATS,
@@ -40,6 +40,8 @@ from kernels._rows import (
 
 NAN = np.float32(np.nan)
 AHEAD = 8  # loads under way in the kernels of one block
+REDUCTIONS = "mean", "sum", "none"
+MOST_TARGET = np.uint64(2**63 - 1)
 
 
 @functools.cache
@@ -193,13 +195,14 @@ class cross_entropy:
             and logits.ndim > 0
             and logits.shape[-1] > 0
             and targets.shape == logits.shape[:-1]
-            and reduction in ("mean", "sum", "none")
+            and reduction in REDUCTIONS
         )
 
     @staticmethod
     def forward(logits, targets, *, ignore_index=-100, label_smoothing=0.0, reduction="mean"):
         """(loss, saved). Raises IndexError for a target outside of [0, V)."""
-        rows, columns, flat, ids = _checked(logits, targets, reduction)
+        rows, columns, flat, ids = _checked(logits, targets)
+        ignore_index, label_smoothing = _options(ignore_index, label_smoothing, reduction)
         losses, top, rest = (empty(logits, rows, "float32") for _ in range(3))
         total, counts = empty(logits, 1, "float32"), empty(logits, 2, "int64")
         T = min(max(power_of_two(rows), WARP), MOST_THREADS)
@@ -210,7 +213,7 @@ class cross_entropy:
             spread = _spread(columns, W)
             kernel = make_loss(logits.dtype.name, wide, W, *spread, label_smoothing != 0)
             arguments = flat, ids, losses, top, rest, rows, columns, ignore_index
-            kernel[launch_shape(rows, spread)](*arguments, float(label_smoothing))
+            kernel[launch_shape(rows, spread)](*arguments, label_smoothing)
         make_add_up(T)[1, T](losses, counts, total, rows, int(reduction == "mean"))
         if outside()[1]:  # known by now: the kernels above are still running
             _complain(targets, columns, ignore_index)
@@ -231,17 +234,17 @@ class cross_entropy:
     ):
         logits, ids, top, rest, counts = saved
         rows, columns, (flat,) = as_rows(logits=logits)
+        ignore_index, label_smoothing = _options(ignore_index, label_smoothing, reduction)
         out, each = empty(logits, logits.shape), reduction == "none"
         if rows:
-            g = np.asarray(g) if isinstance(g, np.generic) else g
-            scale = flattened(namespace(g=g, logits=logits), "g", g)
+            scale = _gradient(g, logits, rows if each else 1)
             wide, W = access(columns, flat)
             spread = _spread(columns, W)
             mean = reduction == "mean"
             kernel = make_loss_grad(logits.dtype.name, wide, W, *spread, each, mean)
             arguments = flat, ids, top, rest, scale, counts, out.reshape(-1), rows, columns
             grid, block = launch_shape(rows, spread)
-            kernel[grid, block](*arguments, ignore_index, float(label_smoothing))
+            kernel[grid, block](*arguments, ignore_index, label_smoothing)
         return out, None
 
 
@@ -253,12 +256,30 @@ def _spread(columns, W, values=16, most=512):
     return min(max(power_of_two(ceil_div(count, V)), SMALL_BLOCK), most), V
 
 
-def _checked(logits, targets, reduction):
-    """(rows, columns, flat logits, flat int64 targets)."""
-    if reduction not in ("mean", "sum", "none"):
+def _options(ignore_index, label_smoothing, reduction):
+    """(ignore_index, label_smoothing) as the kernels take them. Raises TypeError and ValueError."""
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f'reduction is {reduction!r}; expected "mean", "sum" or "none"')
+    return integer("ignore_index", ignore_index), number("label_smoothing", label_smoothing, 0, 1)
+
+
+def _gradient(g, logits, count):
+    """g flat, which must be so many numbers. Raises TypeError and ValueError."""
+    g = np.asarray(g) if isinstance(g, np.generic) else g
+    xp = namespace(logits=logits, g=g)
+    present(g=g)
+    if g.dtype.kind not in "fiu" and g.dtype.name not in FLOATS:
+        raise TypeError(f"g is {g.dtype.name}; expected floats")
+    if g.size != count:
+        raise ValueError(f"g has shape {g.shape}; expected {count} in all, one for each loss")
+    return flattened(xp, "g", g)
+
+
+def _checked(logits, targets):
+    """(rows, columns, flat logits, flat int64 targets)."""
     xp = namespace(logits=logits, targets=targets)
     rows, columns, (flat,) = as_rows(logits=logits)
+    present(targets=targets)
     if targets.dtype.kind not in "iu":
         raise TypeError(f"targets are {targets.dtype.name}; expected integers, class indices")
     if targets.shape != logits.shape[:-1] or not columns:
@@ -266,6 +287,8 @@ def _checked(logits, targets, reduction):
             f"targets have shape {targets.shape} and logits {logits.shape}; expected (...) and "
             "(..., V) with V of at least 1"
         )
+    if targets.dtype == np.uint64:
+        targets = xp.minimum(targets, MOST_TARGET)  # no class either, and no negative number
     return rows, columns, flat, flattened(xp, "targets", targets.astype(np.int64, copy=False))
 
 

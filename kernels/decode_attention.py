@@ -29,7 +29,18 @@ import math
 import numpy as np
 
 from kernels import cuda, ptx
-from kernels._host import ceil_div, check, empty, multiprocessors, namespace, shared_bytes
+from kernels._host import (
+    attention_scale,
+    ceil_div,
+    check,
+    empty,
+    flag,
+    integer,
+    multiprocessors,
+    namespace,
+    present,
+    shared_bytes,
+)
 
 F32, U32, I64 = np.float32, np.uint32, np.int64
 FULL = 0xFFFFFFFF
@@ -449,7 +460,8 @@ def decode_attention(q, k, v, lengths, scale=None, parts=None, return_lse=False)
             n_h / n_kv · i and following share head i.
         lengths: int32 (B,), 0 to S: how much of each sequence's cache counts. What lies behind is
             never used. A length outside makes the sequence's output NaN.
-        scale: of the scores; 1 / √H unless told.
+        scale: of the scores, a positive number; 1 / √H unless told. A score under −7e37
+            counts as that of a key that may not be seen.
         parts: into how many parts to cut each sequence; chosen to fill the device unless told.
         return_lse: whether to give also the logarithm of the sum of the exponentials of the
             scores, float32, of q's shape without the last axis.
@@ -474,7 +486,8 @@ def paged_decode_attention(q, k, v, table, lengths, scale=None, parts=None, retu
 
 def _decode(q, k, v, lengths, table, scale, parts, return_lse):
     batch, n_kv, rows, tokens = _check(q, k, v, lengths, table, parts)
-    H = q.shape[-1]
+    H, return_lse = q.shape[-1], flag("return_lse", return_lse)
+    scale = attention_scale(scale, H) * math.log2(math.e)
     out, lse = empty(q, q.shape), empty(q, q.shape[:-1], F32)
     if out.size == 0:
         return (out, lse) if return_lse else out
@@ -487,7 +500,6 @@ def _decode(q, k, v, lengths, table, scale, parts, return_lse):
     partial = empty(q, (batch * n_kv * rows, parts, H), F32)
     stats = empty(q, (batch * n_kv * rows, parts, 2), F32)
     table = lengths.reshape(batch, 1) if table is None else table
-    scale = (H**-0.5 if scale is None else float(scale)) * math.log2(math.e)
     split[(parts * tiles, n_kv, batch), 32 * warps, None, shared](
         q.reshape(batch, n_kv, rows, H), k, v, lengths, table, partial, stats, tokens, parts, scale
     )
@@ -535,6 +547,7 @@ def parts_for(rows, most, warps, room):
 def _check(q, k, v, lengths, table, parts):
     """(B, n_kv, rows that share a KV head, L) of arguments that fit together."""
     module = namespace(q=q, k=k, v=v, lengths=lengths, table=table)
+    present(q=q)
     if q.ndim not in (3, 4):
         raise ValueError(f"q has shape {q.shape}; expected (B, n_h, H) or (B, n_h, L, H)")
     check("q", q, ("float16", "bfloat16", "float32"))
@@ -552,8 +565,8 @@ def _check(q, k, v, lengths, table, parts):
         check("table", table, ("int32",), shape=(batch, None))
         if k.shape[2] not in PAGES:
             raise ValueError(f"pages of {k.shape[2]} tokens; expected {', '.join(map(str, PAGES))}")
-    if parts is not None and not 1 <= parts <= MOST_PARTS:
-        raise ValueError(f"{parts} parts; expected 1 to {MOST_PARTS}")
+    if parts is not None:
+        integer("parts", parts, 1, MOST_PARTS)
     if module is np and lengths.size and not 0 <= lengths.min() <= lengths.max() <= _most(k, table):
         raise ValueError(
             f"lengths run from {lengths.min()} to {lengths.max()}; expected 0 to {_most(k, table)}"

@@ -23,7 +23,7 @@ import math
 
 import numpy as np
 
-from kernels._host import check, empty, namespace
+from kernels._host import attention_scale, check, empty, flag, namespace
 from kernels._ladder import Rung
 from kernels.flash_forward_first import run_keys_outside, run_one_thread
 from kernels.flash_forward_fp32 import run_fp32
@@ -109,14 +109,12 @@ def attend(rung, q, k, v, *, causal=False, mask=None, scale=None):
     _check_inputs(rung, q, k, v)
     B, heads, L, H = q.shape
     S = k.shape[2]
-    scale = H**-0.5 if scale is None else float(scale)
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale is {scale}; expected a positive number")
+    scale, causal = attention_scale(scale, H), flag("causal", causal)
     mask, kind = _checked_mask(mask, (B, heads, L, S))
     out, lse = empty(q, q.shape), empty(q, (B, heads, L), np.float32)
     if q.size and S:
         unit = np.float32(scale * math.log2(math.e))  # scores in base 2, where exp costs one step
-        rung.launch(q, k, v, mask, kind, out, lse, unit, bool(causal))
+        rung.launch(q, k, v, mask, kind, out, lse, unit, causal)
     else:
         out[...] = 0
         lse[...] = -np.inf

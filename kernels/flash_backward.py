@@ -17,13 +17,12 @@ queries, another owns a tile of queries and goes over the keys. S and dP are mad
 products of size L x S x H where a pass with atomics has 5.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from kernels._flash_backward import LOG2E, PAD, row_statistics
-from kernels._host import ceil_div, check, empty, namespace
+from kernels._host import aligned, attention_scale, ceil_div, check, empty, flag, namespace
 from kernels.flash_backward_fp32 import Patches, key_pass_float32, query_pass_float32
 from kernels.flash_backward_tensor import Tiles, key_pass, query_pass
 from kernels.flash_backward_wgmma import Groups, key_pass_wgmma, query_pass_wgmma
@@ -110,7 +109,10 @@ def flash_attention_backward(
     Deterministic: the same bits each time. No memory grows with L x S. Raises TypeError and
     ValueError, naming the argument, before anything is launched.
     """
-    kind, scale = _checked(dout, q, k, v, out, lse, mask, scale)
+    kind = _checked(dout, q, k, v, out, lse, mask)
+    scale, causal = attention_scale(scale, q.shape[3]), flag("causal", causal)
+    if tiles is not None:
+        _check_tiles(tiles, kind)
     B, n_h, L, H = q.shape
     n_kv, S = k.shape[1:3]
     dq, dk, dv = empty(q, q.shape), empty(k, k.shape), empty(v, v.shape)
@@ -131,17 +133,26 @@ def flash_attention_backward(
     mask = stats if mask is None else namespace(mask=mask).broadcast_to(mask, (B, n_h, L, S))
     scales = np.float32(scale * LOG2E), np.float32(scale)
     given = q, k, v, dout, stats, mask
-    keys = PASSES[type(key_tiles)][0](H, kind, key_tiles, bool(causal), masks)
+    keys = PASSES[type(key_tiles)][0](H, kind, key_tiles, causal, masks)
     grid = ceil_div(S, key_tiles.rows) * key_tiles.parts, n_kv, B
     keys[grid, key_tiles.threads, None, key_tiles.shared(H)](*given, dk, dv, *scales)
-    queries = PASSES[type(query_tiles)][1](H, kind, query_tiles, bool(causal), masks)
+    queries = PASSES[type(query_tiles)][1](H, kind, query_tiles, causal, masks)
     grid = ceil_div(L, query_tiles.rows), n_h, B
     queries[grid, query_tiles.threads, None, query_tiles.shared(H)](*given, dq, *scales)
     return dq, dk, dv
 
 
-def _checked(dout, q, k, v, out, lse, mask, scale):
-    """(dtype's name, scale) of arguments that fit together. Raises TypeError and ValueError."""
+def _check_tiles(tiles, kind):
+    """That these are tiles of the two passes for a dtype. Raises TypeError."""
+    fit = (Patches,) if kind == "float32" else (Tiles, Groups)
+    pair = isinstance(tiles, list | tuple) and len(tiles) == 2
+    if not pair or not all(isinstance(each, fit) for each in tiles):
+        names = " or ".join(each.__name__ for each in fit)
+        raise TypeError(f"tiles are {tiles!r}; expected two {names} for {kind}")
+
+
+def _checked(dout, q, k, v, out, lse, mask):
+    """The name of the dtype of arrays that fit together. Raises TypeError and ValueError."""
     namespace(q=q, k=k, v=v, dout=dout, out=out, lse=lse, mask=mask)
     check("q", q, DTYPES, ndim=4)
     kind = q.dtype.name
@@ -165,11 +176,8 @@ def _checked(dout, q, k, v, out, lse, mask, scale):
         wants = (B, n_h, L, S)[4 - mask.ndim :]
         if mask.ndim > 4 or any(n not in (1, want) for n, want in zip(mask.shape, wants)):
             raise ValueError(f"mask {mask.shape} does not broadcast to {(B, n_h, L, S)}")
-    if scale is None:
-        return kind, 1 / math.sqrt(H)
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale is {scale}; expected a positive number")
-    return kind, float(scale)
+        aligned("mask", mask)
+    return kind
 
 
 def capability(array):

@@ -35,7 +35,10 @@ def masked(MASK):
         if MASK == "bool":
             return score if mask[b, h, i, j] else NEVER
         bias = F32(mask[b, h, i, j])
-        return max(score + bias * F32(LOG2E), LEAST) if bias > NEVER else NEVER
+        if bias == NEVER:
+            return NEVER
+        score += bias * F32(LOG2E)
+        return LEAST if score < LEAST else score  # max would lose NaN on a GPU
 
     return after_mask
 
@@ -69,7 +72,7 @@ def one_thread(H, CAUSAL, MASK):
                 for d in range(H):
                     score += F32(q[batch, head, i, d]) * F32(k[batch, group, j, d])
                 score = after_mask(score * unit, mask, batch, head, i, j)
-                if score > NEVER:
+                if score != NEVER:
                     new = max(top, score)
                     keep, weight = ptx.exp2(top - new), ptx.exp2(score - new)
                     top, total = new, total * keep + weight

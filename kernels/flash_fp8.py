@@ -10,6 +10,8 @@ entry is spread over its row.
 import ml_dtypes
 import numpy as np
 
+from kernels._host import integer
+
 E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)
 LARGEST = 448.0
 
@@ -19,7 +21,9 @@ def rounded(x, rows=None):
     for each ``rows`` rows."""
     x = np.asarray(x, np.float32)
     out = np.empty_like(x)
-    step = rows or x.shape[-2]
+    if not x.size:
+        return out
+    step = x.shape[-2] if rows is None else integer("rows", rows, 1)
     for start in range(0, x.shape[-2], step):
         part = x[..., start : start + step, :]
         largest = np.abs(part).max(axis=(-2, -1), keepdims=True) if rows else np.abs(x).max()
@@ -31,7 +35,7 @@ def rounded(x, rows=None):
 def spreading(H, rng):
     """An orthogonal (H, H) matrix with entries of one size, H a power of 2: a Hadamard matrix, its
     rows with random signs. A GPU multiplies by it in H log H steps. Raises ValueError."""
-    if H & (H - 1) or H < 1:
+    if integer("H", H) < 1 or H & (H - 1):
         raise ValueError(f"H is {H}; expected a power of 2")
     matrix = np.ones((1, 1), np.float32)
     while len(matrix) < H:

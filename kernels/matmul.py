@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels import cuda, ptx
-from kernels._host import address, ceil_div, check, empty, multiprocessors, namespace
-from kernels._ladder import Rung
+from kernels._host import address, ceil_div, check, empty, multiprocessors, namespace, number
+from kernels._ladder import Rung, of_whole_tiles
 from kernels.warp_tile import LARGE, SMALL, Side, finisher, warp_tile  # noqa: F401
 
 F32, U32, U64 = np.float32, np.uint32, np.uint64
@@ -291,11 +291,11 @@ def product(a, b, transpose="NN", beta=0.0, c=None, bias=None, activation=None, 
     check("a", a, FLOATS)
     dtype = (a.dtype.name,)
     for name, array in (("b", b), ("c", c), ("bias", bias), ("out", out)):
-        if array is not None:
+        if array is not None or name == "b":
             check(name, array, dtype)
-    if transpose not in ("NN", "NT", "TN", "TT"):
+    if not isinstance(transpose, str) or transpose not in ("NN", "NT", "TN", "TT"):
         raise ValueError(f"transpose is {transpose!r}; expected 'NN', 'NT', 'TN' or 'TT'")
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str | None) or activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; expected one of {ACTIVATIONS}")
     if min(a.ndim, b.ndim) < 2:
         raise ValueError(
@@ -327,7 +327,10 @@ def product(a, b, transpose="NN", beta=0.0, c=None, bias=None, activation=None, 
 
 
 def apart(out, c, **arrays):
-    """That out shares no memory with the arrays, nor with c unless it is c. Raises ValueError."""
+    """That out can be written to and shares no memory with the arrays, nor with c unless it is c.
+    Raises ValueError."""
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
+        raise ValueError("out cannot be written to")
     for name, array in arrays.items():
         if array is not None and _overlap(out, array):
             raise ValueError(f"out shares memory with {name}")
@@ -374,13 +377,15 @@ def matmul(
     >>> matmul(a, b, activation="relu").tolist()
     [[5.0, 5.0], [5.0, 5.0], [5.0, 5.0]]
     """
-    if getattr(a, "dtype", np.dtype(F32)).name in ("float16", "bfloat16"):
+    namespace(a=a)
+    if a.dtype.name in ("float16", "bfloat16"):
         from kernels import matmul_tensor
 
         return matmul_tensor.matmul(
             a, b, transpose=transpose, alpha=alpha, beta=beta, c=c, bias=bias,
             activation=activation, out=out,
         )  # fmt: skip
+    alpha, beta = number("alpha", alpha), number("beta", beta)
     sizes = product(a, b, transpose, beta, c, bias, activation, out)
     out = empty(a, sizes.shape) if out is None else out
     if out.size:
@@ -484,7 +489,8 @@ LADDER = (
     Rung(
         "vectorized, double-buffered", "16 bytes a load, the next tile on its way meanwhile", 2.5,
         "4 loads for 64 multiply-adds in place of 16, and no waiting for global memory",
-        _grid_launch(double_buffered(), 256, 128, 128), ("float32",), (128, 128, 8),
+        of_whole_tiles(_grid_launch(double_buffered(), 256, 128, 128), 128, 128, 8),
+        ("float32",), (128, 128, 8),
         global_bytes=_tile_bytes(128, 128), shared_bytes=_tile_shared(128, 128, 8, 8),
     ),
     Rung(

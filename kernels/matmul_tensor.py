@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels import cuda, ptx
-from kernels._host import ceil_div, check, empty, multiprocessors, namespace
-from kernels._ladder import Rung
+from kernels._host import ceil_div, check, empty, multiprocessors, namespace, number
+from kernels._ladder import Rung, of_whole_tiles
 from kernels._tensor_tiles import (
     DTYPES,
     Operand,
@@ -348,7 +348,9 @@ def matmul(
     9.0 it is computed by ``warpgroup`` of matmul_wgmma.py, if the rows of A and B in memory are
     multiples of 8 long; else, and on the simulator, by ``staged``.
     """
+    namespace(a=a)
     check("a", a, DTYPES)
+    alpha, beta = number("alpha", alpha), number("beta", beta)
     sizes = product(a, b, transpose, beta, c, bias, activation)
     if out is not None:
         namespace(a=a, out=out)
@@ -430,7 +432,7 @@ def _tile_launch(make, BM, BN):
             a, b, c.reshape(-1), U32(N), U32(K)
         )
 
-    return launch
+    return of_whole_tiles(launch, BM, BN, 32)
 
 
 def _staged_launch(a, b, c):

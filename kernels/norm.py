@@ -14,14 +14,13 @@ import math
 import numpy as np
 
 from kernels import cuda
-from kernels._host import empty, multiprocessors, namespace
+from kernels._host import empty, multiprocessors, number
 from kernels._rows import (
     FLOATS,
     ONE,
     ZERO,
     access,
     as_rows,
-    flattened,
     launch_shape,
     over_row,
     pieces,
@@ -29,7 +28,7 @@ from kernels._rows import (
     rows_a_block,
     vectors,
 )
-from kernels.norm_grad import norm_backward
+from kernels.norm_grad import norm_backward, parameters_of
 
 VALUES = 8  # elements that a thread holds of a row that does not fit
 LONG = 512  # threads for it
@@ -194,31 +193,20 @@ def _fits(x, *parameters):
     return x.ndim > 0 and all(p is None or p.shape == x.shape[-1:] for p in parameters)
 
 
-def _vectors(x, **parameters):
-    """Each parameter (D,) flat, or None. Raises TypeError and ValueError."""
-    xp = namespace(x=x, **parameters)
-    for name, p in parameters.items():
-        if p is not None and (p.dtype != x.dtype or p.shape != x.shape[-1:]):
-            raise ValueError(
-                f"{name} is {p.dtype.name} {p.shape}; expected {x.dtype.name} {x.shape[-1:]}, the "
-                f"last axis of x {x.shape}"
-            )
-    return [None if p is None else flattened(xp, name, p) for name, p in parameters.items()]
-
-
 def _forward(x, weight, bias, eps, centred, values=32):
     """(out, mean, rstd)."""
     rows, columns, (flat,) = as_rows(x=x)
-    parameters = _vectors(x, weight=weight, bias=bias)
+    parameters, eps = parameters_of(x, weight=weight, bias=bias), number("eps", eps, 0)
     out = empty(x, x.shape)
     mean, rstd = empty(x, rows if centred else 0, "float32"), empty(x, rows, "float32")
     if not x.size:
+        mean[...] = rstd[...] = np.nan
         return out, mean, rstd
     wide, W = access(columns, flat, *(p for p in parameters if p is not None))
     given = x.dtype.name, wide, W
     flags = centred, weight is not None, bias is not None
     weight, bias = (flat if p is None else p for p in parameters)
-    arguments = flat, weight, bias, out.reshape(-1), mean, rstd, rows, columns, float(eps)
+    arguments = flat, weight, bias, out.reshape(-1), mean, rstd, rows, columns, eps
     spread = plan(columns, W, values)
     if spread is None:
         kernel = make_norm_long(*given, LONG, *flags)

@@ -15,7 +15,7 @@ import functools
 import numpy as np
 
 from kernels import cuda, ptx
-from kernels._host import ceil_div, empty, multiprocessors, namespace, shared_bytes
+from kernels._host import ceil_div, check, empty, multiprocessors, namespace, shared_bytes
 from kernels._rows import (
     ELEMENT,
     ONE,
@@ -195,15 +195,33 @@ def norm_columns(x, g, mean, rstd, sums, rows, columns, centred):
             sums[(cuda.gridDim.y + cuda.blockIdx.y) * columns + column] = dbias
 
 
+def parameters_of(x, **parameters):
+    """Each parameter (D,) flat, or None. Raises TypeError and ValueError."""
+    xp = namespace(x=x, **parameters)
+    for name, p in parameters.items():
+        if p is not None and (p.dtype != x.dtype or p.shape != x.shape[-1:]):
+            raise ValueError(
+                f"{name} is {p.dtype.name} {p.shape}; expected {x.dtype.name} {x.shape[-1:]}, the "
+                f"last axis of x {x.shape}"
+            )
+    return [None if p is None else flattened(xp, name, p) for name, p in parameters.items()]
+
+
 def norm_backward(x, g, weight, mean, rstd):
-    """(dx, dweight, dbias) for x and g (..., D); mean is None for RMS norm, which has no dbias."""
+    """(dx, dweight, dbias) for x and g (..., D); mean is None for RMS norm, which has no dbias.
+    Raises TypeError and ValueError."""
     rows, columns, (flat, flat_g) = as_rows(x=x, g=g)
+    (weight,) = parameters_of(x, weight=weight)
+    namespace(x=x, mean=mean, rstd=rstd)
+    for name, saved in (("mean", mean), ("rstd", rstd)):
+        if saved is not None or name == "rstd":
+            check(name, saved, ("float32",), shape=(rows,))
     dx, centred, scaled = empty(x, x.shape), mean is not None, weight is not None
     if not x.size:
         nothing = empty(x, (2, columns))
         nothing[:] = 0
         return dx, nothing[0], nothing[1] if centred else None
-    weight = flattened(namespace(weight=weight), "weight", weight) if scaled else flat
+    weight = weight if scaled else flat
     wide, W = access(columns, flat, flat_g, weight)
     mean, given = mean if centred else rstd, (x.dtype.name, wide, W)
     arguments = flat, flat_g, weight, mean, rstd, dx.reshape(-1)

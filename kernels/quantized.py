@@ -27,7 +27,16 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels import cuda, ptx
-from kernels._host import ceil_div, check, empty, multiprocessors, namespace, shared_bytes
+from kernels._host import (
+    ceil_div,
+    check,
+    empty,
+    flag,
+    integer,
+    multiprocessors,
+    namespace,
+    shared_bytes,
+)
 
 F32, U32, I64 = np.float32, np.uint32, np.int64
 MOST_ROWS = 8
@@ -74,17 +83,20 @@ def quantize(w, bits=8, group=None, minima=False):
         minima: whether 4-bit numbers are 0 to 15 above their group's minimum; else they are −8 to
             7 times the scale.
 
-    The scale is rounded to float16 first and the numbers to that. Raises ValueError for what does
-    not fit.
+    The scale is rounded to float16 first and the numbers to that; scales under 6e-5 have fewer
+    digits there, and a group whose weights are all under 3.7e-6 (8 bits) or 2.3e-7 (4 bits) becomes
+    zeros. Raises TypeError and ValueError for what does not fit.
     """
-    module = namespace(w=w)
-    if w.ndim != 2 or w.shape[0] % 32 or w.shape[1] % 8:
+    module, minima = namespace(w=w), flag("minima", minima)
+    if w.dtype.kind != "f" and w.dtype.name != "bfloat16":
+        raise TypeError(f"w is {w.dtype.name}; expected floats")
+    if w.ndim != 2 or w.shape[0] % 32 or w.shape[1] % 8 or not w.shape[0]:
         raise ValueError(f"w has shape {w.shape}; expected (a multiple of 32, a multiple of 8)")
-    alone = bits == 8 or group is None
+    bits, alone = integer("bits", bits), bits == 8 or group is None
     if bits not in (4, 8) or group not in (*GROUPS, None) or (minima and alone):
         raise ValueError(f"bits {bits}, group {group}, minima {minima}: there is no such kind")
     K, N = w.shape
-    group = group or K
+    group = K if group is None else integer("group", group)
     if K % group:
         raise ValueError(f"groups of {group} do not divide {K} inputs")
     w = module.ascontiguousarray(w.T, np.float32).reshape(N, K // group, group)
@@ -112,22 +124,25 @@ def quantize(w, bits=8, group=None, minima=False):
 
 def _packed(q):
     """Numbers 0 to 15 (N, K) two to a byte."""
-    blocks = q.astype(np.uint8).reshape(len(q), -1, 2, 16)
-    return (blocks[:, :, 0] | blocks[:, :, 1] << 4).reshape(len(q), -1)
+    N, K = q.shape
+    blocks = q.astype(np.uint8).reshape(N, K // 32, 2, 16)
+    return (blocks[:, :, 0] | blocks[:, :, 1] << 4).reshape(N, K // 2)
 
 
 def integers(weight):
     """The whole numbers (K, N) of a weight, int8."""
     module, q = namespace(values=weight.values), weight.values
     if weight.bits == 4:
-        blocks = q.reshape(len(q), -1, 1, 16)
-        q = module.concatenate([blocks & 15, blocks >> 4], axis=2).reshape(len(q), -1)
+        N, nbytes = q.shape
+        blocks = q.reshape(N, nbytes // 16, 1, 16)
+        q = module.concatenate([blocks & 15, blocks >> 4], axis=2).reshape(N, 2 * nbytes)
         q = q.astype(np.int8) - (8 if weight.minima is None else 0)
     return q.T
 
 
 def dequantize(weight):
-    """The matrix (K, N) that a weight stands for, float32."""
+    """The matrix (K, N) that a weight stands for, float32. Raises TypeError and ValueError."""
+    _group(weight)
     spread = weight.shape[0] // len(weight.scales)
     w = integers(weight) * weight.scales.astype(np.float32).repeat(spread, axis=0)
     if weight.minima is not None:
@@ -148,10 +163,11 @@ def from_gguf(raw, kind):
     nbytes, bits, minima = _KINDS[kind]
     if raw.dtype != np.uint8 or raw.ndim != 2 or raw.shape[1] % nbytes:
         raise ValueError(f"raw is {raw.dtype} {raw.shape}; expected uint8 (N, {nbytes} · blocks)")
-    blocks = raw.reshape(len(raw), -1, nbytes)
+    N, number = len(raw), raw.shape[1] // nbytes
+    blocks = raw.reshape(N, number, nbytes)
     head = 4 if minima else 2
     floats = module.ascontiguousarray(blocks[:, :, :head]).view(np.float16)  # (N, blocks, 1 or 2)
-    values = module.ascontiguousarray(blocks[:, :, head:]).reshape(len(raw), -1)
+    values = module.ascontiguousarray(blocks[:, :, head:]).reshape(N, number * (nbytes - head))
     scales = [module.ascontiguousarray(floats[:, :, i].T) for i in range(head // 2)]
     return QuantizedWeight(values.view(np.int8) if bits == 8 else values, *scales)
 
@@ -419,6 +435,11 @@ def quantized_matmul(x, weight, tiles=None, warps=8, stages=None):
     """
     group = _check(x, weight)
     K, N = weight.shape
+    warps = integer("warps", warps, 1, 32)
+    if tiles is not None:
+        integer("tiles", tiles, 1)
+    if stages is not None:
+        integer("stages", stages, min(_WAIT), max(_WAIT))
     y = empty(x, (*x.shape[:-1], N))
     if y.size == 0:
         return y
@@ -438,23 +459,39 @@ def quantized_matmul(x, weight, tiles=None, warps=8, stages=None):
 
 def _check(x, weight):
     """The group of a weight that x can be multiplied by; None if there is one scale an output."""
-    values, scales, minima = weight
-    namespace(x=x, values=values, scales=scales, minima=minima)
+    group = _group(weight)
+    namespace(x=x, values=weight.values)
     check("x", x, ("float16", "bfloat16", "float32"))
+    K, N = weight.shape
+    if K % 32 or N % 8:
+        raise ValueError(f"the weight has shape {(K, N)}; expected multiples of 32 and of 8")
+    if x.ndim == 0 or x.shape[-1] != K:
+        raise ValueError(
+            f"x has shape {x.shape}, the weight {(K, N)} of {weight.bits} bits: the inputs differ"
+        )
+    if x.size > MOST_ROWS * K:
+        raise ValueError(f"x has {x.size // K} rows; a quantized product is for 1 to {MOST_ROWS}")
+    return group
+
+
+def _group(weight):
+    """The same of a weight whose arrays fit each other. Raises TypeError and ValueError."""
+    if not isinstance(weight, QuantizedWeight):
+        raise TypeError(f"weight is {type(weight).__name__}; expected a QuantizedWeight")
+    values, scales, minima = weight
+    namespace(values=values, scales=scales, minima=minima)
     check("values", values, ("int8", "uint8"), ndim=2)
     K, N = weight.shape
     check("scales", scales, ("float16",), shape=(None, N))
-    if K % 32 or N % 8 or K == 0:
-        raise ValueError(f"the weight has shape {(K, N)}; expected multiples of 32 and of 8")
+    if K == 0:
+        raise ValueError(f"the weight has shape {(K, N)}; expected at least one input")
     group = K // max(len(scales), 1)
     if len(scales) != 1 and (group not in GROUPS or group * len(scales) != K):
-        raise ValueError(f"{len(scales)} scales for {K} inputs; expected 1 for 32, 64, 128 or all")
+        raise ValueError(
+            f"{len(scales)} scales for {K} inputs; expected 1, or one for each 32, 64 or 128"
+        )
     if minima is not None:
         check("minima", minima, ("float16",), shape=scales.shape)
         if weight.bits == 8 or group not in GROUPS:
             raise ValueError("minima are for 4-bit numbers in groups")
-    if x.ndim == 0 or x.shape[-1] != K:
-        raise ValueError(f"x has shape {x.shape}, the weight {(K, N)}: the inputs differ")
-    if x.size > MOST_ROWS * K:
-        raise ValueError(f"x has {x.size // K} rows; a quantized product is for 1 to {MOST_ROWS}")
     return group if group in GROUPS else None

@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from kernels import cuda
-from kernels._host import ceil_div, empty, multiprocessors
+from kernels._host import ceil_div, check, empty, integer, multiprocessors, namespace
 from kernels._ladder import Rung
 from kernels._rows import (
     LOWEST,
@@ -178,9 +178,11 @@ def reduce_max(x, axis=None):
 
 def sum_rows(x, dtype="float32"):
     """x (batch, rows, columns) float32 -> (batch, columns), for up to some thousand rows."""
+    namespace(x=x)
+    check("x", x, ("float32",), ndim=3)
     batch, rows, columns = x.shape
     out = empty(x, (batch, columns), dtype)
-    if columns:
+    if out.size:
         Y = _height(rows)
         kernel = make_first("float32", False, 1, Y)
         grid = ceil_div(columns, 32), 1, batch
@@ -189,7 +191,8 @@ def sum_rows(x, dtype="float32"):
 
 
 def _reduced(x, axis, combine, start, mean=False):
-    if axis not in (None, 0, -1, x.ndim - 1):
+    namespace(x=x)
+    if axis is not None and integer("axis", axis) not in (0, -1, x.ndim - 1):
         raise ValueError(f"axis is {axis} of x {x.shape}; expected None, 0 or the last")
     _, _, (flat,) = as_rows(x=x.reshape(1) if x.ndim == 0 else x)
     down = axis == 0 and x.ndim > 1

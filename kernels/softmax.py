@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from kernels import cuda
-from kernels._host import empty
+from kernels._host import empty, integer
 from kernels._online import exp, finite
 from kernels._rows import (
     FLOATS,
@@ -150,7 +150,7 @@ def _last_axis(x, axis):
 
 
 def _check_axis(x, axis):
-    if axis not in (-1, x.ndim - 1):
+    if integer("axis", axis) not in (-1, x.ndim - 1):
         raise ValueError(f"axis is {axis} of x {x.shape}; these kernels take the last axis alone")
 
 

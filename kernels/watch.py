@@ -118,7 +118,8 @@ class Report:
 
     @functools.cached_property
     def unwritten(self):
-        """Reads of shared memory that nobody had written, one for each place in the source."""
+        """Reads of shared and local memory that nobody had written, one for each place in the
+        source."""
         return races.unwritten(self.watcher, self.accesses)
 
     @functools.cached_property
@@ -192,9 +193,14 @@ class Report:
 
     @functools.cached_property
     def lines(self):
-        """A Line for each line of the source, array and way, in the order of the source."""
+        """A Line for each line of the source, array and way: the kernel's file in the order of its
+        lines, then others by their names."""
         rows, sites = self.accesses, self.watcher.sites
-        whole = sorted({(site.code.co_filename, site.line) for site in sites})
+        own = self.kernel.function.__code__.co_filename
+        whole = sorted(
+            {(site.code.co_filename, site.line) for site in sites},
+            key=lambda place: (place[0] != own, Path(place[0]).name, *place),
+        )
         number = np.array([whole.index((site.code.co_filename, site.line)) for site in sites])
         if not len(rows["site"]):
             return []

@@ -11,7 +11,8 @@ number of threads in each; both may be tuples (along x, along y). It returns not
 into its arrays. Those called ``out`` hold NaN at first, so what no thread writes stays NaN.
 
 In a kernel only the kernel language counts: numbers, arithmetic, if, for i in range(…), while,
-``cuda.…``, ``math.…``, ``np.float32`` and the like, array elements and .shape and .size of arrays.
+``cuda.…``, ``math.…``, ``np.float32`` and the like, array elements and .shape and .size of arrays,
+``min``, ``max``, ``abs``, ``len``, and functions of your own with ``@cuda.jit(device=True)`` above.
 """
 
 import numpy as np
@@ -72,9 +73,10 @@ def transpose(x, out):
     first element is x[by * TILE, bx * TILE]. A block has TILE x ROWS threads (along x, along y), so
     that each thread reads, and then writes, TILE / ROWS elements: those of rows ty, ty + ROWS, …
 
-    Two things to look after. Nobody may read the tile before all have written it. And the threads
-    of a warp that read down a column of the tile must find their 32 elements in 32 different banks:
-    element number i of shared memory lies in bank i mod 32.
+    Two things to look after. Nobody may read the tile before all have written it: every thread has
+    to come to the barrier, also one that has no element (no early return, no barrier inside an if).
+    And the threads of a warp that read down a column of the tile must find their 32 elements in 32
+    different banks: element number i of shared memory lies in bank i mod 32.
 
     Arguments: x: (m, n), out: (n, m), float32. m and n need not be multiples of TILE.
     Launch: ``transpose[(n / TILE, m / TILE), (TILE, ROWS)]``, the divisions rounded up.
@@ -129,7 +131,8 @@ def total(x, out):
     ``cuda.atomic.add(out, 0, …)``, which no other block can interrupt: one such operation a block.
 
     Arguments: x: (n,), out: (1,), float32.
-    Launch: ``total[blocks, threads]``: any number of blocks of 32, 64 … or 1,024 threads.
+    Launch: ``total[blocks, threads]``: any number of blocks of 32, 64 … or 1,024 threads, so that a
+        block has at most 32 warps. The size of a shared array is a constant.
     """
     ### BEGIN SOLUTION
     warps = cuda.shared.array(32, np.float32)
@@ -155,11 +158,12 @@ def occupancy(threads, registers, shared, sm):
 
     A multiprocessor (SM) can hold so many threads, so many blocks, so many registers and so many
     bytes of shared memory at a time; what runs out first is the limit. Only whole blocks fit.
+    (Take the sizes as they are; real hardware also rounds them up.)
 
     Arguments:
         threads: of a block, at least 1.
         registers: that each thread needs, at least 1.
-        shared: bytes of shared memory that a block needs; may be 0.
+        shared: bytes of shared memory that a block needs; may be 0, and is no limit then.
         sm: a dict with "threads", "blocks", "registers" and "shared": what there is.
     Returns: (blocks, occupancy), a tuple: an integer, and the share of ``sm["threads"]`` that are
         there then, a float between 0 and 1.

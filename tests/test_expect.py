@@ -82,6 +82,27 @@ def test_small_arrays_are_shown_whole_and_large_ones_by_shape():
     assert "(40 of 2,000 differ)" in text
 
 
+def test_a_float_in_the_place_of_an_integer_is_told_from_a_wrong_number():
+    assert "the value is right, and has to be an integer" in message(np.float64(136), 136)
+    assert "value is right" not in message(135.0, 136) + message(True, 1)
+
+
+def test_where_the_wrong_part_of_a_large_array_lies_is_told():
+    large = np.zeros((40, 50))
+    wrong = large.copy()
+    wrong[32:, 3:5] = 1
+    assert "(16 of 2,000 differ, all in [32:40, 3:5])" in message(wrong, large)
+
+
+def test_rows_that_are_too_wide_to_be_aligned_are_written_short():
+    wide = np.zeros((2, 8), np.float32)
+    wide[1, 2] = np.log(np.float32(2))
+    text = message(wide, wide + 1)
+    assert "[0, 0, 0.69315, 0, 0, 0, 0, 0]" in text
+    assert max(map(len, text.split("\n"))) <= 76
+    assert "got:      0.3535 (float32)" in message(np.float32(0.3535), 1.0)
+
+
 def test_the_message_names_a_known_mistake_and_no_other():
     mistakes = {"it is doubled": lambda: 2 * A, "it is transposed": A.T}
     assert message(2 * A, A, mistakes).endswith("Likely mistake: it is doubled.")
@@ -159,10 +180,13 @@ def test_deep_arrays_have_no_empty_lines_and_short_ones_one_line():
 def test_beside_large_arrays_only_short_ones_are_shown_whole():
     large, small, row = np.zeros((5, 9)), np.ones((2, 3)), np.array([3, 1])
     text = shown_call(large, small, row)
-    assert (
-        text
-        == "f(q=<array of shape (5, 9), float64>, k=<array of shape (2, 3), float64>, n=[3, 1])"
-    )
+    assert text.split("\n") == [
+        "f(",
+        "    q=<array of shape (5, 9), float64>,",
+        "    k=<array of shape (2, 3), float64>,",
+        "    n=[3, 1],",
+        ")",
+    ]
     assert "q=[[1., 1., 1.],\n" in shown_call(small, small)
 
 

@@ -1,11 +1,12 @@
 """Kernels that learners write: what the language allows, and what is found when one runs."""
 
+import re
 import textwrap
 
 import numpy as np
 import pytest
 
-from minigrad.course import answers
+from minigrad.course import answers, testing
 from minigrad.sandbox import Limits, Sandbox, language, verdicts
 
 HEAD = """
@@ -59,6 +60,18 @@ def refused(body):
         ("y = x.__class__", "shape, .size and .ndim only"),
         ("y = (1).__class__", "shape, .size and .ndim only"),
         ("y = cuda.api", "cuda.api is nothing that a kernel may use"),
+        ("y = cuda.thread_idx.x", "may use here: write cuda.threadIdx.x"),
+        ("y = cuda.sync_threads()", "write cuda.syncthreads"),
+        ("y = np.exp(x[0])", "write math.exp"),
+        ("y = np.maximum(x[0], 1)", "write max"),
+        ("y = np.zeros(4)", "write cuda.shared.array or cuda.local.array"),
+        ("y = float('-inf')", "not '-inf': write -math.inf"),
+        ("y = cuda.local.array(HALF, 'float32')", "write np.float32, without quotes"),
+        ("y = [0.0] * HALF", "a list: cuda.local.array"),
+        ("y = cuda.shared.array(x.size, np.float32)", "or a constant of the file, such as HALF"),
+        ("y = cuda.local.array((2, cuda.blockDim.x), np.float32)", "when the kernel is compiled"),
+        ("y = cuda.local.array(shape=i, dtype=np.float32)", "when the kernel is compiled"),
+        ("HALF = 3\ny = cuda.local.array(HALF, np.float32)", "when the kernel is compiled"),
         ("y = cuda.jit(twice)", "cuda.jit is nothing that a kernel may use"),
         ("y = cuda", "cuda stands alone"),
         ("y = np.load(3)", "np.load is nothing that a kernel may use"),
@@ -71,8 +84,8 @@ def refused(body):
         ("y = [j for j in range(3)]", "a comprehension"),
         ("y = (lambda: 3)()", "cannot call this"),
         ("y = x[0:2]", "a slice"),
-        ("y = x @ x", "no such operator"),
-        ("y = i in x", "no such operator"),
+        ("y = x @ x", "no operator @"),
+        ("y = i in x", "no operator in"),
         ("global y", "global"),
         ("try:\n    pass\nfinally:\n    pass", "try"),
         ("with x:\n    pass", "with"),
@@ -146,7 +159,8 @@ def test_a_kernel_runs_and_is_watched(answer):
     padded = np.concatenate([X, np.zeros(6, np.float32)]).reshape(2, 8)
     want = (2 * padded[:, ::-1] + np.arange(8)).reshape(-1)[:10]
     np.testing.assert_array_equal(run["out"], want)
-    assert run.reads("x") == {"count": 10, "bytes": 40, "requests": 2, "transfers": 2}
+    told = {"count": 10, "bytes": 40, "requests": 2, "transfers": 2, "most": 1}
+    assert run.reads("x") == told
     assert run.writes("shared")["count"] == 16
     assert run.races == []
 
@@ -169,6 +183,126 @@ def test_an_index_outside_names_the_array_and_the_thread(answer):
         answer("out[i] = x[i]").work[2, 8](X, out=nothing())
     assert error.value.error == "IndexError"
     assert error.value.frames[-1][1] == 16
+
+
+SUMS = """
+    sums = cuda.local.array(2, np.float32)
+    for k in range(2):
+        sums[k] += x[k]
+    if i < out.size:
+        out[i] = sums[0]
+"""
+BARRIER = "    cuda.syncthreads()\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (SUMS, r"\[0\] of sums is read in line 18 \(by .*: sums holds nothing useful at first"),
+        (GOOD.replace("tile[t]", "if t < 7:\n        tile[t]"), r"\[7\] of tile .*NaN. Write all"),
+        (
+            GOOD.replace("    tile = ", "    if i >= 10:\n        return\n    tile = "),
+            "of tile is read .*at the barrier in line 21, threads 2 to 7 had ended.* returns early",
+        ),
+    ],
+)
+def test_what_nobody_wrote_explains_nan(answer, body, words):
+    run = answer(body).work[2, 8](X, out=nothing())
+    with pytest.raises(verdicts.Wrong) as error:
+        testing.expect(run["out"], np.zeros(10, np.float32), {"it is never written": nothing()})
+    assert re.search(words, " ".join(str(error.value).split())), str(error.value)
+
+
+def test_an_output_that_is_added_to_explains_nan(answer):
+    run = answer("if i < x.size:\n    out[i] += x[i]").work[2, 8](X, out=nothing())
+    words = r"\[0\] of out is read in line 17 (.|\n)*sum in a variable, and write to out once"
+    with pytest.raises(verdicts.Wrong, match=words):
+        testing.expect(run["out"], X, {"it is doubled": 2 * X})
+
+
+def test_what_nobody_wrote_is_no_mistake_where_it_changes_nothing(answer):
+    body = SUMS.replace("sums[0]", "x[i]")
+    run = answer(body).work[2, 8](X, out=nothing())
+    testing.expect(run["out"], X)
+    with pytest.raises(verdicts.Wrong) as error:
+        testing.expect(run["out"], X + 1)
+    assert "sums" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            "if i < 4:\n    x[i] = cuda.shfl_down_sync(0xFFFFFFFF, x[i], 2)",
+            r"threads 0 to 3 wait in line 17 for the warp \(shfl_down_sync\); threads 4 to 31 have "
+            "ended(.|\n)*stands inside an if",
+        ),
+        (
+            "if i < 4:\n    x[i] = cuda.shfl_down_sync(0xFFFFFFFF, x[i], 2)\ncuda.syncthreads()",
+            "threads 0 to 3 wait in line 17 .*; threads 4 to 31 wait in line 18(.|\n)*all 32 have",
+        ),
+        (
+            "if i < 4:\n    cuda.syncthreads()\nelse:\n    cuda.syncthreads()",
+            "threads 0 to 3 wait in line 17 .*; threads 4 to 31 wait in line 19(.|\n)*do not meet",
+        ),
+    ],
+)
+def test_threads_that_wait_for_ever_are_told_with_their_line(answer, body, words):
+    with pytest.raises(verdicts.Raised, match=words) as error:
+        answer(body).work[1, 32](X, out=nothing())
+    assert error.value.error == "Deadlock"
+    assert "ex90_kernels" not in str(error.value)
+    file, line, name, text = error.value.frames[0]
+    assert (file, line, name) == ("ex90_kernels.py", 17, "work")
+    assert text.endswith(("cuda.syncthreads()", "x[i], 2)"))
+
+
+LOOP = """
+    tile = cuda.shared.array((WIDTH,), np.float32)
+    t = cuda.threadIdx.x
+    for k in range(2):
+        tile[t] = x[t + k]
+        cuda.syncthreads()
+        out[t] = tile[7 - t]
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (LOOP, "missing between the end of one pass of the loop and the beginning of the next"),
+        (
+            LOOP.replace("        cuda.sync", "        if t < 4:\n            cuda.sync"),
+            "not all threads come to the barrier in line 21 together: it stands inside an if",
+        ),
+        (LOOP.replace("        cuda.syncthreads()\n", ""), "missing between the two lines"),
+        ("out[0] = x[1]", "or one thread alone should write it"),
+    ],
+)
+def test_a_race_says_what_is_wrong_with_the_barriers(answer, body, words):
+    with pytest.raises(verdicts.Race, match=words):
+        answer(body).work[1, 8](X, out=nothing())
+
+
+def test_an_array_of_the_block_is_not_indexed_with_the_place_in_the_grid(answer):
+    body = GOOD.replace("tile[t] = x[i]", "tile[i] = x[i]")
+    with pytest.raises(verdicts.Raised, match=r"tile belongs to the block(.|\n)*threadIdx"):
+        answer(body).work[2, 8](X, out=nothing())
+
+
+def test_which_of_two_arrays_is_wrong_is_told(answer):
+    head = HEAD.replace("(x, out)", "(x, out, other)")
+    body = "if i < x.size:\n    out[i] = x[i]\n    other[i] = 2 * x[i]"
+    run = answer(body, head).work[2, 8](X, out=nothing(), other=nothing())
+    testing.expect(run["out"], X)
+    with pytest.raises(verdicts.Wrong, match="\nother is not right"):
+        testing.expect(run["other"], X)
+
+
+def test_a_right_answer_that_costs_too_much_is_not_called_wrong(answer):
+    run = answer("if i < x.size:\n    out[i] = x[i] + x[i]").work[2, 8](X, out=nothing())
+    with pytest.raises(verdicts.TooCostly, match=r"are right\. But: reads: 2, and 1 are"):
+        testing.at_most(run.reads("x")["most"], 1, "reads")
 
 
 def test_an_input_that_is_written_into_is_named(answer):

@@ -134,7 +134,7 @@ def _arguments(**changes):
         ),
         (dict(lengths=np.array([1], np.int32)), ValueError, "lengths has shape"),
         (dict(q="q"), TypeError, "q is str"),
-        (dict(parts=0), ValueError, "0 parts; expected 1 to 256"),
+        (dict(parts=0), ValueError, "parts is 0; expected 1 to 256"),
     ],
 )
 def test_decode_attention_refuses_what_does_not_fit(changes, error, message):

@@ -9,6 +9,7 @@ import pytest
 
 from kernels import cuda, ptx
 from kernels._host import empty
+from kernels.sim import machine, races
 from kernels.sim.machine import SimulationError
 from kernels.watch import watch
 
@@ -197,11 +198,46 @@ def test_what_nobody_has_written_is_conspicuous():
     assert abs(integers[0]) > 1e8
     assert [(read.memory.name, read.index) for read in report.unwritten] == [
         ("shared", (1,)),
+        ("local", (2,)),
         ("counts", (3,)),
     ]
     line = unwritten.function.__code__.co_firstlineno + 5
     told = f"counts[3]: read by thread 0 of block 0 at {__file__}:{line} before any write"
-    assert str(report.unwritten[1]) == told
+    assert str(report.unwritten[2]) == told
+
+
+def test_only_what_a_thread_has_not_written_itself_is_called_unwritten():
+    @cuda.jit
+    def copied(x, out):
+        tile = cuda.shared.array(2, np.float32)
+        local = cuda.local.array((2, 2), np.float32)
+        tile[0] = x[0]
+        local[1, 0], local[1, 1] = tile[0] * np.float32(np.nan), tile[1]
+        out[0] = local[1, 0] + local[1, 1]
+        out[1] = local[0, 1]
+
+    report = watch(copied[2, 1], X, np.zeros(2, np.float32))
+    assert [(read.memory.name, read.index) for read in report.unwritten] == [
+        ("tile", (1,)),
+        ("local", (0, 1)),
+    ]
+    line = copied.function.__code__.co_firstlineno + 7
+    kind, thread, block, site = report.unwritten[1].reader
+    assert (kind, thread, block, site.line) == ("read", 0, 0, line)
+
+
+def test_an_array_that_is_fresh_may_not_be_read_before_it_is_written():
+    @cuda.jit
+    def summed(x, out):
+        t = cuda.blockIdx.x
+        if t:
+            out[t] = x[t]
+        out[t] += x[t]
+
+    report = watch(summed[2, 1], X, np.zeros(2, np.float32))
+    assert races.unwritten(report.watcher, report.accesses) == []
+    (read,) = races.unwritten(report.watcher, report.accesses, fresh={"out"})
+    assert (read.memory.name, read.index) == ("out", (0,))
 
 
 @pytest.mark.parametrize("shape", [(), (0,), 3, (2, 3)])
@@ -279,15 +315,19 @@ def test_numbers_overflow_in_silence_as_on_a_gpu():
 def test_threads_of_a_block_that_wait_at_two_barriers_are_an_error():
     @cuda.jit
     def split(x):
-        if cuda.threadIdx.x < 2:
+        if cuda.threadIdx.x < 2 and cuda.blockIdx.x:
             cuda.syncthreads()
         else:
             cuda.syncthreads()
         x[0] = 1.0
 
     first = split.function.__code__.co_firstlineno + 3
-    with pytest.raises(SimulationError, match=rf"barriers: .*:{first} and .*:{first + 2}"):
-        split[1, 4](X)
+    with pytest.raises(SimulationError, match=r"no thread of block 1 can") as error:
+        split[2, 4](X)
+    told = "threads 0 to 1 wait at {0}:{1} for the block (barrier); threads 2 to 3 wait at {0}:{2}"
+    assert told.format(__file__, first, first + 2) in str(error.value)
+    assert error.value.kinds == ["barrier"]
+    assert [site.line for site in error.value.sites] == [first, first + 2]
 
 
 def test_a_barrier_for_those_who_are_still_there():
@@ -309,8 +349,51 @@ def test_a_shuffle_that_a_lane_never_comes_to_is_an_error():
         if cuda.laneid != 5:
             x[0] = cuda.shfl_xor_sync(ALL, x[0], 1)
 
-    with pytest.raises(SimulationError, match=r"no thread can go on: .* for its warp \(shfl_xor"):
+    told = (
+        rf"block 0 can go on: threads 0 to 4 and 6 to 31 wait at {__file__}:\d+ for the warp "
+        r"\(shfl_xor_sync\); thread 5 has ended$"
+    )
+    with pytest.raises(SimulationError, match=told):
         lonely[1, 32](X)
+
+
+def test_a_call_with_too_few_arguments_is_named():
+    @cuda.jit
+    def forgotten(x):
+        cuda.atomic.add(x, 0)
+
+    with pytest.raises(TypeError, match=r"atomic\.add\(\) missing 1"):
+        forgotten[1, 1](X)
+
+
+def test_threads_that_leave_before_a_barrier_are_noted():
+    @cuda.jit
+    def leave(x):
+        if cuda.threadIdx.x % 4 == 1 or cuda.blockIdx.x == 0:
+            return
+        cuda.syncthreads()
+        cuda.syncthreads()
+
+    ((site, (block, ranks)), _) = watch(leave[3, 8], X).watcher.left.items()
+    assert (site.line, block, ranks) == (leave.function.__code__.co_firstlineno + 4, 1, [1, 5])
+    assert machine.ranks_in_words([1, 5, 6, 7, 9]) == "threads 1 and 5 to 7 and 9"
+    assert machine.ranks_in_words([*range(0, 32, 2)]) == "16 threads (0, 2, 4 …)"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((ALL, 1, 8.0), "the distance 8.0 is no integer"),
+        ((1, 8), r"shfl_down_sync\(mask, value, distance\) takes three arguments, and 2 are"),
+    ],
+)
+def test_a_shuffle_takes_a_mask_a_value_and_an_integer(given, message):
+    @cuda.jit
+    def handed(x):
+        cuda.shfl_down_sync(*given)
+
+    with pytest.raises(TypeError, match=message):
+        handed[1, 32](X)
 
 
 def test_a_lane_outside_of_its_own_mask_is_an_error():

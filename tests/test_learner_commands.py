@@ -293,7 +293,7 @@ def test_check_imports_nothing_slow():
 # what each kind of failure looks like
 
 BROKEN_FILES = {
-    "a stub": ("def double(x):\n    raise NotImplementedError\n", ["Not written yet"]),
+    "a stub": ("def double(x):\n    raise NotImplementedError\n", ["Not written yet", "py:2"]),
     "a wrong answer": ("def double(x):\n    return 7\n", ["A wrong answer", "expected:", "got:"]),
     "a crash": (
         "def helper(x):\n    return x[0]\n\n\ndef double(x):\n    return helper(x)\n",

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from .arrays import FLOATS, Array, Local, Memory
+from .arrays import FLOATS, Array, Local, Memory, watched_local
 from .machine import (
     INTEGERS,
     MOST_DYNAMIC,
@@ -113,10 +113,17 @@ def _mask(mask):
     return int(mask) & ((1 << len(thread.block.warps[thread.warp])) - 1)
 
 
-def _shuffle(kind, source):
+def _shuffle(kind, source, takes):
     """A shuffle: each lane gets the value of lane source(lane, argument), or its own."""
 
-    def shuffle(mask, value, argument):
+    def shuffle(*given):
+        if len(given) != 3:
+            raise TypeError(
+                f"{kind}(mask, value, {takes}) takes three arguments, and {len(given)} are given"
+            )
+        mask, value, argument = given
+        if not isinstance(argument, INTEGERS) or isinstance(argument, bool):
+            raise TypeError(f"{kind}: the {takes} {argument!r} is no integer (// divides integers)")
         if not isinstance(value, EXCHANGED) or isinstance(value, bool):
             raise TypeError(
                 f"{kind}: {value!r} is a {type(value).__name__}; lanes exchange numbers of 32 or "
@@ -141,10 +148,10 @@ def _shuffle(kind, source):
     return shuffle
 
 
-shfl_sync = _shuffle("shfl_sync", lambda lane, source: source % WARP)
-shfl_up_sync = _shuffle("shfl_up_sync", lambda lane, delta: lane - delta)
-shfl_down_sync = _shuffle("shfl_down_sync", lambda lane, delta: lane + delta)
-shfl_xor_sync = _shuffle("shfl_xor_sync", lambda lane, bits: lane ^ bits)
+shfl_sync = _shuffle("shfl_sync", lambda lane, source: source % WARP, "lane")
+shfl_up_sync = _shuffle("shfl_up_sync", lambda lane, delta: lane - delta, "distance")
+shfl_down_sync = _shuffle("shfl_down_sync", lambda lane, delta: lane + delta, "distance")
+shfl_xor_sync = _shuffle("shfl_xor_sync", lambda lane, bits: lane ^ bits, "bits")
 
 
 def _vote(kind, result):
@@ -153,7 +160,7 @@ def _vote(kind, result):
             kind, _mask(mask), bool(predicate), lambda given: dict.fromkeys(given, result(given))
         )
 
-    vote.__name__ = kind
+    vote.__name__ = vote.__qualname__ = kind
     return vote
 
 
@@ -206,16 +213,16 @@ def _make_shared(block, site, shape, dtype):
             f"{site}: {block.shared_bytes + block.dynamic:,} bytes of shared memory, the dynamic "
             f"included; a block may have {MOST_DYNAMIC:,}"
         )
-    memory = Memory(_name(site), "shared", out.shape, dtype, start)
+    memory = Memory(_name(site, "shared"), "shared", out.shape, dtype, start)
     return Array(out, memory, 0, block.watcher and block.watcher.ledger(memory, site))
 
 
 @functools.cache
-def _name(site):
+def _name(site, space):
     """What the source calls the array that is made at a site."""
     line = linecache.getline(site.code.co_filename, site.line)
-    named = re.match(r"\s*(\w+) = [\w.]*shared\.array\(", line)
-    return named[1] if named else f"shared array of line {site.line}"
+    named = re.match(rf"\s*(\w+) = [\w.]*{space}\.array\(", line)
+    return named[1] if named else f"{space} array of line {site.line}"
 
 
 def _view_dynamic(block, site, shape, dtype):
@@ -236,10 +243,13 @@ class local:
     @staticmethod
     def array(shape, dtype, alignment=None):
         """An array for this thread alone."""
-        return poisoned(shape, dtype).view(Local)
+        out = poisoned(shape, dtype)
+        if current().block.watcher is None:
+            return out.view(Local)
+        return watched_local(out, _name(site_of(sys._getframe(1)), "local"))
 
 
-def _atomic(change):
+def _atomic(name, change):
     def atomic(array, index, *values):
         offset = array.offset(index)
         if offset is None:
@@ -257,15 +267,18 @@ def _atomic(change):
         array.base[index] = change(old, *values)
         return old
 
+    atomic.__qualname__ = change.__qualname__ = f"atomic.{name}"
     return atomic
 
 
 class atomic:
     """Reading and writing in one step that nothing comes between; gives the old value."""
 
-    add = staticmethod(_atomic(lambda old, value: old + value))
-    sub = staticmethod(_atomic(lambda old, value: old - value))
-    max = staticmethod(_atomic(lambda old, value: max(old, value)))
-    min = staticmethod(_atomic(lambda old, value: min(old, value)))
-    exch = staticmethod(_atomic(lambda old, value: value))
-    cas = staticmethod(_atomic(lambda old, expected, value: value if old == expected else old))
+    add = staticmethod(_atomic("add", lambda old, value: old + value))
+    sub = staticmethod(_atomic("sub", lambda old, value: old - value))
+    max = staticmethod(_atomic("max", lambda old, value: max(old, value)))
+    min = staticmethod(_atomic("min", lambda old, value: min(old, value)))
+    exch = staticmethod(_atomic("exch", lambda old, value: value))
+    cas = staticmethod(
+        _atomic("cas", lambda old, expected, value: value if old == expected else old)
+    )

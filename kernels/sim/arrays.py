@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .machine import INTEGERS, SimulationError
+from .machine import INTEGERS, SimulationError, caller, current, site_of
 
 FLOATS = (float, np.floating)
 
 
 class Memory(NamedTuple):
-    """An array that threads share, wholly: its ``name``, "global" or "shared", and for shared
-    memory the byte of the block's shared memory at which it starts."""
+    """An array, wholly: its ``name``, "global", "shared" or "local", and for shared memory the byte
+    of the block's shared memory at which it starts."""
 
     name: str
     space: str
@@ -128,7 +128,9 @@ class Array:
                 raise IndexError(f"{i!r} is no index into {name}; expected an integer")
             elif not 0 <= i < size:
                 told = ", ".join(str(i) for i in index)
-                raise IndexError(f"[{told}] is outside of {name}, shape {base.shape}")
+                error = IndexError(f"[{told}] is outside of {name}, shape {base.shape}")
+                error.memory = self.memory
+                raise error
             else:
                 offset += int(i) * stride
         return offset if whole else None
@@ -156,6 +158,37 @@ class Local(np.ndarray):
             _put(self, index, value)
         else:
             _put(self, _not_negative(index), value)
+
+
+class WatchedLocal(Local):
+    """The same of a launch that is watched, which notes whether a thread reads what it has not
+    written: the bytes that it began with (UNWRITTEN) are in no number that anyone computes."""
+
+    memory = None  # none of a part of it
+
+    def __getitem__(self, index):
+        value = Local.__getitem__(self, index)
+        if value.__class__ is not WatchedLocal and value != value:
+            self._look(index, value)
+        return value
+
+    def _look(self, index, value):
+        if self.memory is not None and value.tobytes() == UNWRITTEN[: self.itemsize]:
+            thread = current()
+            index = tuple(map(int, index if type(index) is tuple else (index,)))
+            thread.block.watcher.note_unwritten(self.memory, index, thread, site_of(caller()))
+
+
+UNWRITTEN = b"\xfe" + b"\xff" * 15
+
+
+def watched_local(array, name):
+    """A fresh array as a WatchedLocal. Only floats are looked at."""
+    if array.dtype.kind not in "iub" and array.itemsize > 1:
+        array.reshape(-1).view(np.uint8)[:: array.itemsize] = UNWRITTEN[0]
+    out = array.view(WatchedLocal)
+    out.memory = Memory(name, "local", array.shape, array.dtype)
+    return out
 
 
 def _not_negative(index):

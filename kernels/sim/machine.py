@@ -21,10 +21,20 @@ INTEGERS = (int, np.integer)
 MOST_THREADS = 1024  # in a block
 MOST_SHARED = 48 * 1024  # bytes of shared memory that a kernel may declare
 MOST_DYNAMIC = 227 * 1024  # bytes that a launch may ask for besides
+MOST_GROUPS = 3  # of threads that a message tells apart
 
 
 class SimulationError(RuntimeError):
     """A kernel did what a GPU would not survive, or would silently get wrong."""
+
+
+class Deadlock(SimulationError):
+    """Threads wait for others that never come. ``kinds`` and ``sites``: of what they wait for, each
+    once, and where."""
+
+    def __init__(self, message, kinds, sites):
+        super().__init__(message)
+        self.kinds, self.sites = kinds, sites
 
 
 class Dim3(NamedTuple):
@@ -206,15 +216,12 @@ class Block:
             released += self._meeting(warp)
         if released or not alive:
             return released
-        if any(thread.waiting.mask is not None for thread in alive):
+        first = alive[0].waiting
+        if any(each.waiting.mask is not None or each.waiting.site != first.site for each in alive):
             self._stuck(alive)
-        sites = {thread.waiting.site for thread in alive}
-        if len(sites) > 1:
-            told = " and ".join(sorted(map(str, sites))[:2])
-            raise SimulationError(
-                f"threads of block {tuple(self.index)} wait at different barriers: {told}"
-            )
-        self.barriers += alive[0].waiting.kind == "barrier"
+        self.barriers += first.kind == "barrier"
+        if len(alive) < len(self.threads) and self.watcher is not None:
+            self.watcher.left.setdefault(first.site, (self.watcher.blocks, self._ended()))
         return self._answered(alive)
 
     def _meeting(self, warp):
@@ -263,20 +270,45 @@ class Block:
         if mask != (1 << len(self.warps[warp])) - 1 and self.watcher is not None:
             self.watcher.partial[self.watcher.blocks, warp] = self.masks[warp]
 
+    def _ended(self):
+        """The ranks of the threads that are done."""
+        return [thread.rank for thread in self.threads if thread.greenlet.dead]
+
     def _stuck(self, alive):
-        lines = [
-            f"{thread} waits at {thread.waiting.site} for "
-            f"{'its block' if thread.waiting.mask is None else 'its warp'} ({thread.waiting.kind})"
-            for thread in alive
+        """Raise the Deadlock of those who wait."""
+        groups = {}
+        for thread in alive:
+            kind, mask, *_, site = thread.waiting
+            groups.setdefault((kind, mask is None, site), []).append(thread.rank)
+        told = [
+            f"{ranks_in_words(ranks)} wait{'s' * (len(ranks) == 1)} at {site} for "
+            f"{'the block' if whole else 'the warp'} ({kind})"
+            for (kind, whole, site), ranks in [*groups.items()][:MOST_GROUPS]
         ]
-        more = f", and {len(lines) - 4} more" if len(lines) > 4 else ""
-        dead = len(self.threads) - len(alive)
-        raise SimulationError(
-            "no thread can go on: "
-            + "; ".join(lines[:4])
-            + more
-            + (f"; {dead} have ended" if dead else "")
+        if len(groups) > MOST_GROUPS:
+            told.append(f"others at {len(groups) - MOST_GROUPS} more places")
+        if ended := self._ended():
+            told.append(f"{ranks_in_words(ended)} {'has' if len(ended) == 1 else 'have'} ended")
+        (x, y, z), (wide, high, _) = self.index, self.grid
+        raise Deadlock(
+            f"no thread of block {x + wide * (y + high * z)} can go on: {'; '.join(told)}",
+            [*dict.fromkeys(kind for kind, _, _ in groups)],
+            [*dict.fromkeys(site for _, _, site in groups)],
         )
+
+
+def ranks_in_words(ranks):
+    """ "threads 0 to 15" for such numbers of threads in a block, in rising order."""
+    runs = []
+    for rank in ranks:
+        if runs and rank == runs[-1][1] + 1:
+            runs[-1][1] = rank
+        else:
+            runs.append([rank, rank])
+    if len(runs) > MOST_GROUPS:
+        return f"{len(ranks)} threads ({', '.join(map(str, ranks[:3]))} …)"
+    told = [f"{first}" if first == last else f"{first} to {last}" for first, last in runs]
+    return f"thread{'s' * (len(ranks) > 1)} {' and '.join(told)}"
 
 
 def _place(error):
@@ -294,7 +326,7 @@ def dim3(value, what):
     """A Dim3 of an integer or a tuple of one to three. Raises ValueError."""
     sizes = (value,) if not isinstance(value, (tuple, list)) else tuple(value)
     if not 1 <= len(sizes) <= 3 or not all(
-        isinstance(size, INTEGERS) and size >= 1 for size in sizes
+        isinstance(size, INTEGERS) and size is not True and size >= 1 for size in sizes
     ):
         raise ValueError(f"{what} is {value!r}; expected one to three integers of at least 1")
     return Dim3(*(int(size) for size in sizes))

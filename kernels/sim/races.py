@@ -56,7 +56,7 @@ def find(watcher, accesses):
 
 
 class Unwritten(NamedTuple):
-    """An element of shared memory that is read before anyone has written it."""
+    """An element that is read before anyone has written it."""
 
     memory: object
     index: tuple
@@ -68,21 +68,26 @@ class Unwritten(NamedTuple):
         return f"{where}: {kind} by thread {thread} of block {block} at {site} before any write"
 
 
-def unwritten(watcher, accesses):
-    """The first element of shared memory that each place in the source reads unwritten."""
-    shared = np.array([memory.space == "shared" for memory in watcher.memories] or [False])
-    mine = np.flatnonzero(shared[accesses["array"]])
-    if not len(mine):
-        return []
-    items = _items(watcher, {field: values[mine] for field, values in accesses.items()})
-    order, first = runs(packed(items["array"], items["item"], items["block"]))
-    early = np.sort(order[first])
-    early = early[np.isin(items["kind"][early], (READ, ATOMIC))]
-    _, chosen = np.unique(items["site"][early], return_index=True)
-    return [
-        Unwritten(*_element(watcher, items, i), _told(watcher, items, i))
-        for i in early[np.sort(chosen)][:MOST]
-    ]
+def unwritten(watcher, accesses, fresh=()):
+    """The first element of shared or local memory that each place in the source reads unwritten, in
+    the order of the simulation; also of the arrays whose names are in ``fresh``, which nobody had
+    written before the launch."""
+    found = [(now, Unwritten(*read)) for now, *read in watcher.unwritten.values()]
+    shared = np.array([each.space == "shared" for each in watcher.memories] or [False])
+    asked = shared | np.array([each.name in fresh for each in watcher.memories] or [False])
+    mine = np.flatnonzero(asked[accesses["array"]])
+    if len(mine):
+        rows = {field: values[mine] for field, values in accesses.items()} | {"row": mine}
+        items = _items(watcher, rows)
+        block = np.where(shared[items["array"]], items["block"], 0)
+        order, first = runs(packed(items["array"], items["item"], block))
+        early = np.sort(order[first])
+        early = early[np.isin(items["kind"][early], (READ, ATOMIC))]
+        _, chosen = np.unique(items["site"][early], return_index=True)
+        for i in early[np.sort(chosen)][:MOST]:
+            read = Unwritten(*_element(watcher, items, i), _told(watcher, items, i))
+            found.append((int(items["row"][i]), read))
+    return [read for _, read in sorted(found, key=lambda each: each[0])]
 
 
 def _items(watcher, accesses):

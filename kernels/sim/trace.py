@@ -93,6 +93,8 @@ class Watcher:
         self.log = numbers("q")  # byte and Point of each access
         self.turns = numbers("q")  # first access, block, thread, epoch, syncs of the warp
         self.copies = []  # [access after its begin, after its end, memory, byte, bytes, block]
+        self.left = {}  # {Site of a barrier: (block, ranks of threads that had ended before it)}
+        self.unwritten = {}  # {Site that reads a local array too early: (now, Memory, index, who)}
         self.partial = {}  # {(block, warp): masks of its meetings} where some lanes met alone
         self.blocks = -1
         self._sites, self._ledgers = {}, {}
@@ -115,6 +117,11 @@ class Watcher:
     def now(self):
         """How many accesses there have been."""
         return len(self.log) // 2
+
+    def note_unwritten(self, memory, index, thread, site):
+        """A thread reads an element of a local array that it has not written."""
+        who = "read", thread.rank, self.blocks, site
+        self.unwritten.setdefault(site, (self.now(), memory, index, who))
 
     def begin_block(self):
         """Another block starts."""

@@ -9,11 +9,14 @@ from minigrad.course import progress, screens
 #: what each kind of failure is called, and what may help where its message does not say
 WORDS = {
     "wrong": ("A wrong answer", ""),
+    "race": ("A race", ""),
+    "too costly": ("Right, but too costly", ""),
     "unwritten": ("Not written yet", "Put your code in the place of raise NotImplementedError."),
     "raised": ("A crash", ""),
     "died": ("The process ended", ""),
     "timed out": ("It takes too long", "Is there a loop that never ends?"),
     "not allowed": ("Not allowed in this exercise", ""),
+    "no kernel language": ("Not in the kernel language", ""),
     "unreadable": ("The file cannot be read", ""),
     "missing": ("The function is missing", "Its name and arguments must stay as they were."),
     "not plain": (
@@ -177,5 +180,9 @@ def line_of(course, exercise, result):
             tree = ast.parse(progress.answer_file(course, exercise).read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    starts = [n.lineno for n in tree.body if getattr(n, "name", None) == result.function]
-    return starts[-1] if starts else None
+    unwritten = result.kind == "unwritten"
+    name = result.message.partition(" ")[0] if unwritten else result.function
+    found = [node for node in tree.body if getattr(node, "name", None) == name]
+    if unwritten and found:  # what is to be replaced, below what may already be there
+        found += [node for node in ast.walk(found[-1]) if isinstance(node, ast.Raise)]
+    return found[-1].lineno if found else None

@@ -49,7 +49,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Judgement:
-    """How an answer to an exercise did: a result for every test of the manifest, in its order.
+    """How an answer to an exercise did: a result for every test that was run, in their order.
 
     ``output`` is what the answer printed. ``fault`` is None, or says why nothing was judged; then
     there are no results, and the answer has no score rather than none.
@@ -81,7 +81,7 @@ class Judgement:
         return next((result for result in self.results if not result.passed), None)
 
 
-def judge(course, exercise, folder, *, tier="open", limits=None, seed=0, hidden=()):
+def judge(course, exercise, folder, *, tier="open", limits=None, seed=0, hidden=(), only=None):
     """Run the tests of an exercise on the answer in a folder.
 
     Args:
@@ -92,6 +92,7 @@ def judge(course, exercise, folder, *, tier="open", limits=None, seed=0, hidden=
         limits: a :class:`minigrad.sandbox.Limits`; None takes the time limit of the manifest.
         seed: of the tests' random inputs.
         hidden: folders that the answer must not see.
+        only: the functions whose tests are run; None for all.
 
     Returns a Judgement. Whatever goes wrong on this side of the wall is its ``fault``.
     """
@@ -103,22 +104,23 @@ def judge(course, exercise, folder, *, tier="open", limits=None, seed=0, hidden=
     from minigrad.course import plugin
 
     name_of = lambda test: getattr(exercise.function_of(test), "name", test)
+    wanted = [test for test in exercise.points if only is None or name_of(test) in only]
     parameters = answers.parameters(course.folder / f"{exercise.name}.py")
-    answer = answers.Answer(box.call, parameters, clean.launch)
-    recorder = plugin.Recorder(answer, seed, name_of)
+    answer = answers.Answer(box.call, parameters, clean.launch, box.on_ranks)
+    recorder = plugin.Recorder(answer, seed, name_of, exercise.points.keys() - wanted)
     try:
         with box, clean:
             status = plugin.run(course.test_file(exercise), recorder)
-        fault = recorder.fault or _disagreement(status, exercise, recorder)
+        fault = recorder.fault or _disagreement(status, wanted, recorder)
     except Exception:
         fault = traceback.format_exc()
     if fault:
         return Judgement(exercise.name, fault=fault)
     results = []
-    for test, points in exercise.points.items():
+    for test in wanted:
         kind, message, frames = recorder.found[test]
-        function = exercise.function_of(test).name
-        results.append(Result(test, function, points, kind, message[:MAX_MESSAGE], frames))
+        points = exercise.points[test]
+        results.append(Result(test, name_of(test), points, kind, message[:MAX_MESSAGE], frames))
     return Judgement(exercise.name, tuple(results), box.output)
 
 
@@ -131,9 +133,9 @@ def limits_of(exercise, wall=None):
     return sandbox.Limits(seconds=exercise.seconds, wall=wall, renewals=1)
 
 
-def _disagreement(status, exercise, recorder):
-    """None if a run of pytest judged the manifest's tests and no others, else what it did."""
-    found, wanted = set(recorder.found), set(exercise.points)
+def _disagreement(status, wanted, recorder):
+    """None if a run of pytest judged the wanted tests and no others, else what it did."""
+    found, wanted = set(recorder.found), set(wanted)
     if found == wanted and status in (0, 1):
         return None
     words = f"pytest ended with status {int(status)}"
@@ -174,6 +176,7 @@ def main():
             limits=sandbox.Limits(**job["limits"]),
             seed=job["seed"],
             hidden=job["hidden"],
+            only=job["only"],
         )
         print(to_json(judgement), file=replies, flush=True)
 

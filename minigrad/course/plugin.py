@@ -51,7 +51,7 @@ def answer(request):
         device=request.config.option.device,
     )
     parameters = answers.parameters(course.folder / f"{exercise.name}.py")
-    return answers.Answer(local.call, parameters, local.launch)
+    return answers.Answer(local.call, parameters, local.launch, local.on_ranks)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ OF_A_CALL = (
 def message(failure):
     """What a failure says, below the call that it comes from."""
     if isinstance(failure, OF_A_CALL) and answers.calls:
-        return f"{answers.calls[-1][0]}\n\n{failure}"
+        return f"{answers.calls[-1].text}\n\n{failure}"
     return str(failure)
 
 
@@ -103,12 +103,13 @@ class Recorder:
     """A plugin for one run: gives the tests an answer and a seed, and keeps how each test went.
 
     ``function_of`` says which function a test is about: one that timed out is not tried again.
+    The tests named in ``left_out`` are not run.
     ``found`` is {test: (kind, message, frames)}; ``fault`` says what went wrong on this side.
     """
 
-    def __init__(self, answer, seed, function_of=lambda test: test):
+    def __init__(self, answer, seed, function_of=lambda test: test, left_out=()):
         self._answer, self._seed, self._function_of = answer, seed, function_of
-        self._timed_out = {}
+        self._left_out, self._timed_out = left_out, {}
         self.found, self.errors, self.fault = {}, [], None
         self.interrupted = False
 
@@ -121,6 +122,14 @@ class Recorder:
     def rng(self, request):
         """A random generator that depends on the seed and on the test's name."""
         return generator(self._seed, request.node.name)
+
+    def pytest_configure(self, config):
+        """Have pytest's own account of a failure, of which nobody reads much, made quickly."""
+        config.option.tbstyle = "native"
+
+    def pytest_collection_modifyitems(self, items):
+        """Leave out the tests that are not wanted."""
+        items[:] = [item for item in items if item.name not in self._left_out]
 
     def pytest_runtest_setup(self, item):
         """Forget the calls of other tests, but not that their function takes too long."""
@@ -163,6 +172,13 @@ class Recorder:
             self.found[item.name] = (verdicts.Wrong.kind, words, ())
 
 
+#: plugins of pytest that a judge has no use for
+UNUSED = (
+    *("terminal", "cacheprovider", "faulthandler", "warnings", "doctest", "junitxml"),
+    *("unraisableexception", "threadexception"),
+)
+
+
 def run(path, recorder):
     """Run one test file with a Recorder and nobody else's plugins; returns pytest's exit status.
 
@@ -171,7 +187,7 @@ def run(path, recorder):
     options = [f"-c{os.devnull}", f"--rootdir={path.parent}", "--noconftest", "--assert=plain"]
     # The tests' own arithmetic may overflow with a student's numbers: no warnings are wanted.
     options += ["--capture=no", "--import-mode=importlib", "--override-ini=addopts="]
-    for plugin in ("terminal", "cacheprovider", "faulthandler", "warnings", "doctest", "junitxml"):
+    for plugin in UNUSED:
         options += ["-p", f"no:{plugin}"]
     with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

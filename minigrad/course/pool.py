@@ -42,15 +42,15 @@ class Judge:
     def __exit__(self, *_):
         self.close()
 
-    def judge(self, exercise, folder, seed=None):
+    def judge(self, exercise, folder, seed=None, only=None):
         """The Judgement on the answer in a folder; with a fault where the judge itself fails.
 
         Args:
-            exercise, folder: as for :func:`minigrad.course.judge.judge`.
+            exercise, folder, only: as for :func:`minigrad.course.judge.judge`.
             seed: None takes that of this judge.
         """
         limits = judge.limits_of(exercise, wall=3 * exercise.seconds * self.slowness)
-        job = {"exercise": exercise.name, "folder": str(folder)}
+        job = {"exercise": exercise.name, "folder": str(folder), "only": only}
         job |= {"limits": dataclasses.asdict(limits), **self.job}
         job["seed"] = self.job["seed"] if seed is None else seed
         if self.jobs >= JOBS_OF_A_JUDGE:
@@ -101,7 +101,7 @@ def judge_all(course, jobs, workers, **settings):
 
     Args:
         course: as for `Judge`.
-        jobs: a list of (exercise, folder of the answer) or (exercise, folder, seed).
+        jobs: a list of the arguments of `Judge.judge`: (exercise, folder of the answer, …).
         workers: how many judges.
         settings: further arguments of `Judge`.
     """

@@ -1,13 +1,45 @@
-"""What the tests of exercises are written with: `expect`, `at_most`, `given`, `empty`, `fail`."""
+"""What the tests of exercises are written with: `expect`, `at_most`, `given`, `empty`, `fail`; and
+`per_rank`, for functions that run on several simulated ranks.
+
+A function whose first argument is a communicator is called on P ranks at once:
+
+    POINT_TO_POINT = ("send", "recv", "send_recv", "isend", "irecv")
+
+    def test_the_ring_adds_up(answer, rng):
+        x = rng.normal(size=(4, 8))
+        run = answer.ring_all_reduce.on_ranks(4, may_use=POINT_TO_POINT)(per_rank(x))
+        expect(run, [x.sum(axis=0)] * 4, mistakes={"only the neighbour's is added": [...]})
+        at_most(max(run.traffic.sent()), 2 * 3 * 2 * 8, "bytes of a rank", "no chunks are sent")
+
+`on_ranks(size, may_use=None, topology=None)`: ``may_use`` names the methods of the communicator
+that may be called (`rank` and `size` always may; None: all); another one ends the call as not
+allowed, with the line. ``topology`` is one of `minigrad.distributed`'s. Then come the arguments
+behind the communicator: plain, the same for every rank, or `per_rank`, by place or by keyword.
+Each rank has copies of its own, and also the learner's file for itself: no variable is shared.
+
+What comes back is a `minigrad.course.answers.Ranks`: ``run[r]``, ``run.results``;
+``run.traffic.sent()``, ``.received()``, ``.bytes(source=0, collective="send", phase="gradients")``,
+``.messages(…)``; ``run.called("all_reduce")``, how often each rank called it, ``run.calls``, all
+of these; ``run.seconds``, simulated; ``run.events``, which rank computed or sent what when. A rank
+that raises, a deadlock, and calls that do not match reach the learner in words, with the lines.
+
+All of it is counted where the learner's code runs, as with `given` functions: good against
+mistakes, not against somebody who tampers with that process. Values are compared here. So let a
+test ask for values first, of inputs that nobody can guess, and count afterwards. The time limit is
+that of the exercise, the simulator's work included; a deadlock is found at once. Do not list in
+``may_not_call`` what the simulator needs itself, such as `numpy.concatenate`, `numpy.split`, or a
+ufunc. Functions that a learner builds on ranks take and give plain arrays, without derivatives:
+where a backward pass is the point, ask for two functions, or for a pair.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from minigrad.course import words
-from minigrad.course.answers import call_of, calls
+from minigrad.course.answers import PerRank, Ranks, call_of, calls
 from minigrad.sandbox.plain import Given
-from minigrad.sandbox.verdicts import Wrong
+from minigrad.sandbox.verdicts import TooCostly, Wrong
 
 #: largest error allowed, relative to the largest expected number
 TOLERANCES = {"float16": 1e-2, "float32": 1e-5, "float64": 1e-10}
@@ -24,6 +56,11 @@ def given(name, *arguments):
     return Given(name, arguments)
 
 
+def per_rank(values):
+    """An argument of which rank r is given ``values[r]``; see above."""
+    return PerRank(list(values))
+
+
 def empty(*shape, dtype="float32"):
     """An array for a kernel to write into: NaN is what nobody has written."""
     return np.full(shape, np.nan, dtype)
@@ -31,7 +68,11 @@ def empty(*shape, dtype="float32"):
 
 def fail(message):
     """Say that the answer to the last call is wrong, in words of the test's own."""
-    raise Wrong(f"{calls[-1][0]}\n\n{message}" if calls else message)
+    raise Wrong(_of_last_call(message))
+
+
+def _of_last_call(message):
+    return f"{calls[-1].text}\n\n{message}" if calls else message
 
 
 def expect(got, want, mistakes=None, *, tolerance=None, dtype="same"):
@@ -41,8 +82,8 @@ def expect(got, want, mistakes=None, *, tolerance=None, dtype="same"):
     Where a float is wanted, any real number will do; numbers may differ by the tolerance.
 
     Args:
-        got: what the learner's function returned.
-        want: what it should have returned.
+        got: what the learner's function returned; of one on ranks, ``run`` or ``run[r]``.
+        want: what it should have returned; for ``run`` a list, of one value a rank.
         mistakes: {words: wrong answer, or a function without arguments that gives it}; the words
             end the message when the answer is that wrong answer.
         tolerance: largest error, relative to the largest expected number; None takes TOLERANCES.
@@ -50,24 +91,71 @@ def expect(got, want, mistakes=None, *, tolerance=None, dtype="same"):
 
     Raises Wrong, which says what was called, expected and returned, and where they differ.
     """
+    got = got.results if isinstance(got, Ranks) else got
     found = difference(got, want, tolerance, dtype)
     if found is None:
         return
-    lines = [call_of(got), ""]
-    if found.place:
+    call = call_of(got)
+    lines = [call.text, ""]
+    if where := _of_rank(call, got, found.place):
+        lines += [where]
+    elif found.place:
         lines += [f"Element {found.place} of what is returned is not right."]
-    lines += [f"expected: {words.value(found.want)}", f"got:      {words.value(found.got)}"]
-    lines += [found.words]
-    for mistake, wrong in (mistakes or {}).items():
-        wrong = wrong() if callable(wrong) else wrong
-        if difference(got, wrong, tolerance, dtype) is None:
-            lines += ["", f"Likely mistake: {mistake}."]
-            break
+    if name := call.name_of(got):
+        lines += [f"{name} is not right."]
+    pair = words.value(found.want), words.value(found.got)
+    if pair[0] == pair[1]:
+        lines += [f"expected and got: {pair[0]}"]
+    else:
+        lines += [f"expected: {pair[0]}", f"got:      {pair[1]}"]
+    lines += [found.words, "", *_explained(call, got, want, mistakes or {}, tolerance, dtype)]
     raise Wrong("\n".join(lines).strip().replace("\n\n\n", "\n\n"))
 
 
+def _of_rank(call, got, place):
+    """Which rank's result is not right, and where in it; "" if no rank is to be named."""
+    if not call.is_of_ranks:
+        return ""
+    if got is call.result:
+        rank, _, place = place[1:].partition("]")
+    else:
+        ranks = [r for r, value in enumerate(call.result) if value is got]
+        rank = ranks[0] if len(ranks) == 1 else ""
+    if rank == "":
+        return ""
+    element = f"Element {place} of what" if place else "What"
+    return f"{element} rank {rank} returns is not right."
+
+
+def _explained(call, got, want, mistakes, tolerance, dtype):
+    """What a wrong answer most likely comes from, in lines."""
+    stray = _stray(got, want) if call.suspects else np.empty(0)
+    # NaN that has come from unwritten memory of a kernel has other bits than the NaN of `empty`.
+    plain = np.isin(stray.view(f"u{stray.itemsize}"), _bits(stray.dtype))
+    if not plain.all():
+        return call.suspects
+    for mistake, wrong in mistakes.items():
+        wrong = wrong() if callable(wrong) else wrong
+        if difference(got, wrong, tolerance, dtype) is None:
+            return [f"Likely mistake: {mistake}."]
+    return call.suspects if stray.size else ()
+
+
+def _stray(got, want):
+    """The elements of a floating-point array that are NaN and should not be."""
+    arrays = type(got) is type(want) is np.ndarray and got.shape == want.shape
+    if not arrays or got.dtype.kind != "f" or want.dtype.kind != "f":
+        return np.empty(0)
+    return got[np.isnan(got) & ~np.isnan(want)]
+
+
+def _bits(dtype):
+    """The ordinary NaN of a dtype, with either sign, as unsigned integers."""
+    return np.array([np.nan, -np.nan], dtype).view(f"u{dtype.itemsize}")
+
+
 def at_most(got, most, what, mistake=None):
-    """Check that a kernel that was right was also sparing.
+    """Check that what was right was also sparing.
 
     Args:
         got, most: how many there were, and how many are enough.
@@ -76,7 +164,9 @@ def at_most(got, most, what, mistake=None):
     """
     if got > most:
         more = f"\n\nLikely mistake: {mistake}." if mistake else ""
-        fail(f"The values are right. But: {what}: {got:,}, and {most:,} are enough.{more}")
+        had, enough = (f"{n:.4g}" if isinstance(n, float) else f"{n:,}" for n in (got, most))
+        told = f"The values are right. But: {what}: {had}, and {enough} are enough.{more}"
+        raise TooCostly(_of_last_call(told))
 
 
 class Difference(NamedTuple):
@@ -108,7 +198,10 @@ def difference(got, want, tolerance=None, dtype="same", place=""):
         return how and differs(how)
     number = got[()] if type(got) is np.ndarray and not got.ndim else got
     if not _same_kind(number, want):
-        return differs(f"expected {words.kind(want)}, got {words.kind(got)}")
+        more = ""
+        if type(want) is int and isinstance(number, (float, np.floating)) and number == want:
+            more = ": the value is right, and has to be an integer (// divides integers)"
+        return differs(f"expected {words.kind(want)}, got {words.kind(got)}{more}")
     if isinstance(want, (float, np.floating, complex, np.complexfloating)):
         wrong = _far(np.asarray(number), np.asarray(want), tolerance, dtype).any()
     else:
@@ -146,8 +239,17 @@ def _array_difference(got, want, tolerance, dtype):
     pair = [_number(array[first], 6) for array in (want, got)]
     if pair[0] == pair[1]:
         pair = [_number(array[first], 16) for array in (want, got)]
-    count = f" ({wrong.sum():,} of {wrong.size:,} differ)" if wrong.size > 1 else ""
+    count = f" ({wrong.sum():,} of {wrong.size:,} differ{_where(wrong)})" if wrong.size > 1 else ""
     return f"the first difference is {where}: expected {pair[0]}, got {pair[1]}{count}"
+
+
+def _where(wrong):
+    """The part of a large array that holds all that is wrong, unless that is most of it."""
+    corners = np.argwhere(wrong)
+    first, end = corners.min(axis=0), corners.max(axis=0) + 1
+    if wrong.size <= words.SMALL or len(corners) == 1 or 2 * (end - first).prod() > wrong.size:
+        return ""
+    return f", all in [{', '.join(f'{a}:{b}' for a, b in zip(first, end))}]"
 
 
 def _number(value, digits):

@@ -49,7 +49,8 @@ for _name in {names}:
 IGNORANT = {
     "None": "return None",
     "0.0": "return 0.0",
-    "its first argument": "return (*arguments, *keywords.values())[0]",
+    "its first argument": "return next("
+    "each for each in (*arguments, *keywords.values()) if type(each).__name__ != 'Watched')",
     "zeros": "return _filled(f(*arguments, **keywords), 0)",
     "ones": "return _filled(f(*arguments, **keywords), 1)",
     "NaN": "return _filled(f(*arguments, **keywords), float('nan'))",
@@ -92,12 +93,14 @@ class Answer:
     """An answer made for a check: its text, what it is called, and what is wrong with a judgement.
 
     ``complaint`` is a function from a Judgement to words, or to None if all is as it should be.
+    ``only`` are the functions whose tests can have a say in it, None for all.
     """
 
     label: str
     text: str
     complaint: object
     seed: int = 0
+    only: tuple | None = None
 
 
 def complaints(course, exercise, mutants):
@@ -152,8 +155,10 @@ def made_answers(course, exercise, mutants):
         text = path.read_text(encoding="utf-8")
         mistake = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0].rstrip(".")
         changed = _functions(text).keys() & {function.name for function in exercise.functions}
-        label = f"the mutant {path.stem}"
-        answers.append(Answer(label, f"{source}\n{text}", _not_caught(mistake, changed)))
+        # A mutant of a helper may be caught by the test of any function.
+        only = tuple(sorted(changed)) or None
+        text, complaint = f"{source}\n{text}", _not_caught(mistake)
+        answers.append(Answer(f"the mutant {path.stem}", text, complaint, only=only))
     kernels = _kernels(source)
     names = [function.name for function in exercise.functions if function.name not in kernels]
     for what, body in IGNORANT.items():
@@ -194,14 +199,13 @@ def _not_zero(judgement):
     return f"passes {', '.join(passed)}" if passed else None
 
 
-def _not_caught(mistake, changed):
+def _not_caught(mistake):
     def complaint(judgement):
-        # A mutant of a helper may be caught by the test of any function.
-        about = changed or {result.function for result in judgement.results}
-        failed = [r for r in judgement.results if not r.passed and r.function in about]
+        failed = [result for result in judgement.results if not result.passed]
         if not mistake:
             return "has no docstring that says what the mistake is"
         if not failed:
+            about = {result.function for result in judgement.results}
             return f"passes every test of {', '.join(sorted(about))}"
         if not any(mistake in result.message for result in failed):
             return f"is not told {mistake!r}, but:\n{failed[0].message}"
@@ -254,7 +258,7 @@ def verify(course, exercises, mutants, workers=1):
         yield exercise, "its form", "; ".join(found) or None
     answers = [(e, a) for e in exercises for a in made_answers(course, e, mutants)]
     with laid_out(course, answers) as folders:
-        jobs = [(e, folder, a.seed) for (e, a), folder in zip(answers, folders)]
+        jobs = [(e, folder, a.seed, a.only) for (e, a), folder in zip(answers, folders)]
         for i, judgement in pool.judge_all(course, jobs, workers, tier="open"):
             exercise, answer = answers[i]
             yield exercise, answer.label, judgement.fault or answer.complaint(judgement)

@@ -10,7 +10,9 @@ SMALL, MANY, LONG = 24, 200, 300
 SHORT = 40
 NESTS = (list, tuple, dict)
 USUAL = ("float64", "int64", "bool")
-LINE = 88
+LINE = 76
+#: how wide a row of an array is with its columns below one another
+WIDE = 60
 INDENT = 4
 
 
@@ -24,7 +26,8 @@ def value(thing, array=None):
     if type(thing) is np.ndarray:
         return (array or array_in_words)(thing)
     if isinstance(thing, np.generic):
-        return f"{thing.item()!r} ({thing.dtype})"
+        number = str(thing) if isinstance(thing, np.floating) else repr(thing.item())
+        return f"{number} ({thing.dtype})"
     if type(thing) in NESTS and _size(thing, MANY) > MANY:
         return kind(thing)
     if type(thing) in (list, tuple) and thing and len(thing) <= SMALL:
@@ -33,6 +36,8 @@ def value(thing, array=None):
     if type(thing) is dict and len(thing) <= SMALL:
         parts = [beside(f"{value(key)}: ", item, array) for key, item in thing.items()]
         return nested(parts, "{}")
+    if type(thing).__name__ == "PerRank":
+        return "per_rank" + nested([value(item, array) for item in thing.values], ("([", "])"))
     if type(thing).__name__ == "Given":
         return thing.name + nested([value(item, array) for item in thing.arguments], "()")
     if type(thing) is int and thing.bit_length() > 4 * LONG:
@@ -85,6 +90,10 @@ def array_in_code(thing, crowded=False):
 def _elements(thing):
     """The elements row by row, without empty lines; a short deep array on one line."""
     text = np.array2string(thing, precision=5, separator=", ", max_line_width=LINE - 2 * INDENT)
+    if thing.dtype.kind == "f" and max(map(len, text.split("\n"))) > WIDE:
+        short = {"float_kind": lambda number: f"{number:.5g}"}
+        options = {"separator": ", ", "max_line_width": LINE - 2 * INDENT, "formatter": short}
+        text = np.array2string(thing, **options)
     text = re.sub(r"\n\n+", "\n", text)
     line = re.sub(r"(?<=\[) | (?=[\],])", "", re.sub(r"\s+", " ", text))
     return line if thing.ndim > 2 and len(line) <= SHORT else text
@@ -131,6 +140,8 @@ def argument(thing, crowded=False, prefix=""):
 
 def _arrays(thing):
     """The arrays in an argument: itself, or elements of a list, tuple or dict."""
+    if type(thing).__name__ == "PerRank":
+        thing = thing.values
     inside = thing.values() if type(thing) is dict else thing
     items = inside if type(thing) in NESTS else [thing]
     return [item for item in items if type(item) is np.ndarray]

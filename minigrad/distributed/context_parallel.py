@@ -38,7 +38,7 @@ def context_parallel(model, comm, kind="ring", layout="contiguous"):
     """Put ContextParallelAttention in the place of each MultiHeadAttention; returns the model.
 
     Arguments: kind, "ring" or "ulysses"; layout, of ``layouts``: Ulysses takes "contiguous" alone.
-    Dropout, which each rank draws for itself, is refused. Raises ValueError.
+    Dropout, which each rank draws for itself, and latent attention are refused. Raises ValueError.
     """
     one_of("context_parallel", "kind", kind, ("ring", "ulysses"))
     one_of("context_parallel", "layout", layout, ("contiguous", "zigzag"))
@@ -50,6 +50,8 @@ def context_parallel(model, comm, kind="ring", layout="contiguous"):
     for name, module in model.named_modules():
         if isinstance(module, nn.Dropout) and module.p:
             raise ValueError(f"context_parallel: {name} drops with p = {module.p}; expected 0")
+        if isinstance(module, nn.MultiHeadLatentAttention):
+            raise ValueError(f"context_parallel: {name} is a MultiHeadLatentAttention, which stays")
         for attribute, child in module.children():
             if type(child) is nn.MultiHeadAttention:
                 setattr(module, attribute, ContextParallelAttention(child, comm, kind, layout))

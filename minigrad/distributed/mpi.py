@@ -31,6 +31,10 @@ OPS = {"sum": MPI.SUM, "mean": MPI.SUM, "prod": MPI.PROD, "max": MPI.MAX, "min":
 NATIVE = "bhilqBHILQfd"  # dtypes that the library can add up
 
 
+class Disagreement(DistributedError):
+    """What the comparison before a call found: every rank of the group knows it."""
+
+
 class Endpoint:
     """Point-to-point messages for the algorithms that are ours; see ``algorithms``."""
 
@@ -175,7 +179,7 @@ class MPICommunicator(Communicator):
         ]
         for rank, (theirs, _, there) in enumerate(told):
             if theirs != words:
-                raise DistributedError(
+                raise Disagreement(
                     f"ranks do not agree: rank {self.rank} {_did(words, where)}, "
                     f"rank {rank} {_did(theirs, there)}"
                 )
@@ -256,14 +260,16 @@ def run(fn, size, args):
     comm = MPICommunicator(world.Dup())
     try:
         result = fn(comm, *args)
+    except Disagreement:
+        raise
     except BaseException as error:
-        _told(comm, error)
+        _tell(comm, error)
         raise
     comm._compare("returned", "")
     return world.allgather(result)
 
 
-def _told(comm, error):
+def _tell(comm, error):
     """Let the others know at their next collective that this rank failed; end the job if they do
     not come to one."""
     words = f"raised {type(error).__name__}: {error}"[: WORDS // 2]

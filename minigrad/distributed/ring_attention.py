@@ -62,7 +62,8 @@ def _ring(q, k, v, /, comm, causal, scale, layout, pace):
         keys, values = _keys_and_values(kv, k.shape[3], comm, layout)
         for i, j, diagonal in tiles(comm.rank, comm.size, step, causal, layout):
             seen[i] = merge(seen[i], attend(queries[i], keys[j], values[j], scale, diagonal))
-        comm.compute(pace * pairs(q.shape[2], comm.rank, comm.size, step, causal, layout), "tiles")
+        work = pairs(q.shape[2], comm.rank, comm.size, step, causal, layout)
+        comm.compute(pace * work, f"step {step}")
         if step < comm.size - 1:
             kv = comm.send_recv(kv, right, left)
     out = mg.concatenate([mixed / total for _, total, mixed in seen], -2)
@@ -93,7 +94,7 @@ class blockwise:
             for i, j, diagonal in tiles(comm.rank, comm.size, step, causal, layout):
                 seen[i] = merge(seen[i], attend(queries[i], keys[j], values[j], scale, diagonal))
             work = pairs(q.shape[2], comm.rank, comm.size, step, causal, layout)
-            comm.compute(pace * work, "tiles")
+            comm.compute(pace * work, f"step {step}")
             kv = kv if last else coming()
         out = np.concatenate([mixed / total for _, total, mixed in seen], -2)
         lse = np.concatenate([top + np.log(total) for top, total, _ in seen], -2)
@@ -119,7 +120,7 @@ class blockwise:
                 for whole, part in zip((dq[i], dkeys[j], dvalues[j]), found):
                     whole += part
             work = pairs(q.shape[2], comm.rank, comm.size, step, causal, layout)
-            comm.compute(2.5 * pace * work, "tiles' gradients")
+            comm.compute(2.5 * pace * work, f"step {step} back")
             # Others' shares of dk and dv go one rank behind the keys, and end where these began.
             if step == 0:
                 home = dkv

@@ -132,6 +132,12 @@ def sends(action, stage, S, v):
     return ("gradient", m, part) if kind in "BI" and part > 0 else None
 
 
+def receiver(message, S):
+    """The stage that a message goes to."""
+    what, _, part = message
+    return (part + (1 if what == "activation" else -1)) % S
+
+
 def check(schedule):
     """Raise ValueError unless every stage does all it has to, and nobody waits for ever.
 
@@ -146,16 +152,21 @@ def check(schedule):
         _check_complete(stage, actions, M, v)
     _check_ends(schedule, S, v)
     for stage, actions in enumerate(schedule):
-        for what, source in (("activation", (stage - 1) % S), ("gradient", (stage + 1) % S)):
+        for source in {(stage - 1) % S, (stage + 1) % S} - {stage}:
             sent = [sends(action, source, S, v) for action in schedule[source]]
+            sent = [message for message in sent if message and receiver(message, S) == stage]
             needed = [needs(action, stage, S, v) for action in actions]
-            sent, needed = ([m for m in each if m and m[0] == what] for each in (sent, needed))
+            needed = [message for message in needed if message and message[2] % S == source]
             if sent != needed:
                 a, b = next((a, b) for a, b in zip(sent, needed) if a != b)
                 raise ValueError(
-                    f"schedule: stage {source} sends the {what} of micro-batch {a[1]} from part "
-                    f"{a[2]}, and stage {stage} needs that of micro-batch {b[1]} from part {b[2]}"
+                    f"schedule: stage {source} sends {_told(a)} where stage {stage} needs "
+                    f"{_told(b)}"
                 )
+
+
+def _told(message):
+    return "the {} of micro-batch {} from part {}".format(*message)
 
 
 def _check_complete(stage, actions, M, v):
@@ -191,7 +202,6 @@ def _check_ends(schedule, S, v):
     told = []
     for stage in stuck:
         action = schedule[stage][at[stage]]
-        what, m, part = needs(action, stage, S, v)
-        told.append(f"stage {stage} at {action} for the {what} of micro-batch {m} of part {part}")
+        told.append(f"stage {stage} at {action} waits for {_told(needs(action, stage, S, v))}")
     if told:
         raise ValueError(f"schedule: nobody can go on; {'; '.join(told)}")

@@ -14,8 +14,8 @@ def input_gradient(out, gradient=None, x=None):
     """Walk from ``out`` back, but leave out all leaves beside x: ``(dx, left)``.
 
     Arguments: out, a Tensor; gradient, an array of its shape (a loss needs none); x, the leaf whose
-    gradient is wanted, or None. Returns dx, an array (None without x), and what ``weight_gradients``
-    needs. The graph cannot be walked again.
+    gradient is wanted, or None. Returns dx, an array (None without x), and what
+    ``weight_gradients`` needs. The graph cannot be walked again.
     """
     grads, left = {out.node: np.ones_like(out.data) if gradient is None else gradient}, []
     wanted = None if x is None else x.node
@@ -24,7 +24,9 @@ def input_gradient(out, gradient=None, x=None):
         if g is None or node.op is None:
             continue
         del grads[node]
-        now = [p if p is not None and (p.op is not None or p is wanted) else None for p in node.parents]
+        now = [
+            p if p is not None and (p.op is not None or p is wanted) else None for p in node.parents
+        ]
         leaves = [p if p is not None and n is None else None for p, n in zip(node.parents, now)]
         env, node.env = node.env, None
         if any(leaves):

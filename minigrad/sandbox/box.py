@@ -82,6 +82,7 @@ class Sandbox:
         self.processor = self.wall = 0.0
         self.renewals, self._timed_out = limits.renewals, False
         self.process = None
+        self._has_ranks = False
         self._output, self._dropped = bytearray(), 0
 
     def __enter__(self):
@@ -114,6 +115,17 @@ class Sandbox:
         Raises as `call` does.
         """
         return self._value((kernel, grid, block, tuple(arguments)), kernel)
+
+    def on_ranks(self, function, arguments, keywords, of_rank, settings):
+        """What `worker.Student.on_ranks` finds: (results, what the simulator counted).
+
+        The process that can do it has the simulator in memory; one without it is replaced.
+        Raises as `call` does.
+        """
+        if not self._has_ranks:
+            self._has_ranks = True
+            self.close()
+        return self._value((function, arguments, keywords, of_rank, settings), function)
 
     def _value(self, request, function):
         reply = self._ask(request)
@@ -213,6 +225,7 @@ class Sandbox:
             "uid": _own_uid() if self.tier in ("namespaces", "user") else None,
             "site": str(site),
             "kernels": _kernels() if "kernels" in self.may_import else None,
+            "ranks": str(HERE.parent) if self._has_ranks else None,
             "limits": {
                 "seconds": math.ceil(left + 0.5),
                 "memory": self.limits.memory,

@@ -7,6 +7,7 @@ of the file ever runs. This file needs nothing but the standard library.
 """
 
 import ast
+import difflib
 
 #: words of each module that a kernel may use
 WORDS = {
@@ -58,7 +59,20 @@ NAMES = {
     "AnnAssign": "an annotation", "Attribute": "an assignment to an attribute",
 }  # fmt: skip
 OPERATORS = (ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context)
-STRANGE_OPERATORS = (ast.MatMult, ast.Is, ast.IsNot, ast.In, ast.NotIn)
+STRANGE_OPERATORS = {
+    ast.MatMult: "@", ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+
+
+#: what to write in place of a word that kernels do not have
+INSTEAD = {
+    **dict.fromkeys(("np.zeros", "np.empty", "np.ones", "np.full", "np.array"),
+                    "cuda.shared.array or cuda.local.array"),
+    "np.maximum": "max", "np.minimum": "min", "np.abs": "abs", "np.sum": "a loop that adds up",
+    "np.dot": "a loop that adds up", "np.newaxis": "an index for each axis",
+}  # fmt: skip
+ARRAYS = ("cuda.shared.array", "cuda.local.array")
+INFINITIES = {"inf": "math.inf", "-inf": "-math.inf", "nan": "math.nan"}
 
 
 class LanguageError(Exception):
@@ -263,14 +277,14 @@ class _Checker:
                 self.strange(node)
 
     def operator(self, node, operator):
-        if isinstance(operator, STRANGE_OPERATORS):
-            self.refuse(node, "a kernel has no such operator: @, is, in")
+        if isinstance(operator, tuple(STRANGE_OPERATORS)):
+            self.refuse(node, f"a kernel has no operator {STRANGE_OPERATORS[type(operator)]}")
 
     def expression(self, node):
         match node:
             case ast.Constant():
                 if type(node.value) not in (int, float, bool):
-                    self.refuse(node, f"a kernel has numbers only, not {node.value!r}")
+                    self.refuse(node, self.no_number(node.value))
             case ast.Name():
                 self.name(node)
             case ast.Attribute():
@@ -293,6 +307,15 @@ class _Checker:
                         self.expression(each)
             case _:
                 self.strange(node)
+
+    def no_number(self, value):
+        """Why a constant is refused, and what may be meant."""
+        more = ""
+        if value in WORDS["np"]:
+            more = f": write np.{value}, without quotes"
+        elif type(value) is str and value.strip().lower() in INFINITIES:
+            more = f": write {INFINITIES[value.strip().lower()]}"
+        return f"a kernel has numbers only, not {value!r}{more}"
 
     def name(self, node):
         name = node.id
@@ -325,8 +348,8 @@ class _Checker:
         module, _, word = (dotted or "").partition(".")
         if module in WORDS and module not in self.own:
             if word not in WORDS[module]:
-                longer = sorted(each for each in WORDS[module] if each.startswith(f"{word}."))
-                more = f"; {module}.{longer[0]} is" if longer else ""
+                meant = _meant(module, word)
+                more = f": write {meant}" if meant else ""
                 self.refuse(node, f"{dotted} is nothing that a kernel may use here{more}")
         elif not (node.attr in OF_ARRAYS and isinstance(node.value, ast.Name)):
             self.refuse(
@@ -354,6 +377,8 @@ class _Checker:
                 self.refuse(node, f"a kernel cannot call {name}{more}")
             case _:
                 self.refuse(node, "a kernel cannot call this")
+        if _dotted(node.func) in ARRAYS:
+            self.shape(node)
         for each in (*node.args, *(keyword.value for keyword in node.keywords)):
             text = isinstance(each, ast.Constant) and type(each.value) is str
             if not (text and _dotted(node.func) == "print"):
@@ -361,6 +386,35 @@ class _Checker:
         if any(keyword.arg is None for keyword in node.keywords):
             self.refuse(node, "a kernel has no **")
 
+    def shape(self, node):
+        """Refuse a shared or local array whose shape the compiler could not know."""
+        shapes = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "shape")]
+        known = [name for name in self.known if name not in self.own]
+        if not all(_is_number(shape, known) for shape in shapes):
+            example = f", such as {known[0]}" if known else ""
+            self.refuse(
+                node,
+                "the shape of a shared or local array has to be known when the kernel is compiled: "
+                f"a number, or a constant of the file{example}",
+            )
+
     def strange(self, node):
         name = type(node).__name__
-        self.refuse(node, f"a kernel cannot hold {NAMES.get(name, f'this ({name})')}")
+        more = ": cuda.local.array(n, np.float32) is an array of a thread's own"
+        more = more if name in ("List", "ListComp") else ""
+        self.refuse(node, f"a kernel cannot hold {NAMES.get(name, f'this ({name})')}{more}")
+
+
+def _meant(module, word):
+    """The word of the language that is most likely meant; None if there is no such word."""
+    if f"{module}.{word}" in INSTEAD:
+        return INSTEAD[f"{module}.{word}"]
+    if word in WORDS["math"]:
+        return f"math.{word}"
+    if word in BUILTINS:
+        return word
+    longer = sorted(each for each in WORDS[module] if each.startswith(f"{word}."))
+    plain = {each.lower(): each for each in sorted(WORDS[module], reverse=True)}
+    near = difflib.get_close_matches(word.replace("_", "").lower(), plain, 1, 0.75)
+    whole = longer or [plain[each] for each in near]
+    return f"{module}.{whole[0]}" if whole else None

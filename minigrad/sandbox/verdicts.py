@@ -48,6 +48,12 @@ class NotAllowed(Failure):
     kind = "not allowed"
 
 
+class NotKernelLanguage(NotAllowed):
+    """A kernel holds what kernels may not."""
+
+    kind = "no kernel language"
+
+
 class NotPlain(Failure):
     """The function returned something that is not a plain value."""
 
@@ -64,6 +70,18 @@ class Wrong(Failure):
     """The function returned a plain value, and not the right one."""
 
     kind = "wrong"
+
+
+class Race(Wrong):
+    """Two threads of a kernel touch one place, and nothing says who comes first."""
+
+    kind = "race"
+
+
+class TooCostly(Wrong):
+    """The values are right, and it takes more to get them than it need."""
+
+    kind = "too costly"
 
 
 class Refused(Failure):
@@ -86,6 +104,9 @@ class Died(Failure):
 
 class Fault(Exception):
     """The sandbox itself does not work: nobody's answer is to blame."""
+
+
+FORGED = "the process wrote something of its own into the channel to the grader"
 
 
 def value_of(reply, function):
@@ -117,9 +138,11 @@ def value_of(reply, function):
             raise Missing(_cut(message))
         case ("not allowed", str(message)):
             raise NotAllowed(_cut(message))
+        case ("no kernel language", str(message)):
+            raise NotKernelLanguage(_cut(message))
         case ("not plain", str(message)):
             raise NotPlain(f"{function} returned what cannot be compared: {_cut(message)}")
-    raise Died("the process wrote something of its own into the channel to the grader")
+    raise Died(FORGED)
 
 
 def _cut(text):

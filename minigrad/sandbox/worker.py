@@ -8,6 +8,7 @@ the code prints goes to the standard error output. The file needs nothing but Nu
 
 import builtins
 import contextlib
+import functools
 import importlib.util
 import inspect
 import json
@@ -19,10 +20,10 @@ import types
 import warnings
 
 if __package__:
-    from minigrad.sandbox import language, launching, plain
+    from minigrad.sandbox import language, launching, plain, ranks
 
 #: files beside this one that it needs
-OWN = ("plain", "language", "launching")
+OWN = ("plain", "language", "launching", "ranks")
 MAX_TEXT = 2000
 MAX_FRAMES = 12
 MAX_SOURCE = 1 << 20
@@ -62,6 +63,7 @@ class Student:
         self.may_not_call = may_not_call
         self.module = None
         self.used, self.device = [], device
+        self.modules = []  # of ranks: each has its own
 
     def load(self):
         """Run the file; ``("value", None, [])`` or a reply that says why it cannot be run."""
@@ -102,9 +104,55 @@ class Student:
             return "unreadable", f"{self.name}.py is not text in UTF-8"
         return self._guarded(self._launch, source, path, kernel, grid, block, arguments)
 
+    def on_ranks(self, function, arguments, keywords, of_rank, settings):
+        """Call a function of the file on simulated ranks, each with a communicator before the
+        arguments; the reply's value is (results, what `ranks.run` found).
+
+        Each rank has the file run for itself, as processes of their own would.
+
+        Args:
+            function: its name.
+            arguments, keywords: plain, the same for all ranks.
+            of_rank: for each rank {index or name: argument of its own}.
+            settings: as for `ranks.run`.
+        """
+        self.modules = [] if self.module is None else self.modules
+        if self.module is None and (reply := self.load())[0] != "value":
+            return reply
+        if not callable(vars(self.module).get(function)):
+            return "missing", f"{self.name}.py has no function {function}"
+        request = function, arguments, keywords, of_rank, settings
+        return self._guarded(self._on_ranks, *request)
+
+    def _on_ranks(self, function, arguments, keywords, of_rank, settings):
+        path = os.path.join(self.folder, f"{self.name}.py")
+        while len(self.modules) < len(of_rank):
+            self.modules.append(_module(self.name, path, _source(path)))
+        works = []
+        for module, own in zip(self.modules, of_rank):
+            values = [own.get(i, value) for i, value in enumerate(arguments)]
+            named = {name: own.get(name, value) for name, value in keywords.items()}
+            call = functools.partial(self._call_with, vars(module)[function], values, named)
+            works.append(call)
+        try:
+            replies, seen = ranks.run(works, settings, lambda what: self._refuse(what, None))
+        except Exception as error:
+            refused = self.given and type(error) is vars(self.given).get("Refused")
+            if refused or isinstance(error, NotImplementedError):
+                raise
+            raise ranks.failure(error, path) from None
+        for rank, reply in enumerate(replies):
+            if reply[0] != "value":
+                return reply[0], f"{reply[1]} (rank {rank} returned it)"
+        changed = next((reply[2] for reply in replies if reply[2]), [])
+        return "value", ([result for _, result, _ in replies], seen), changed
+
+    def _call_with(self, function, arguments, keywords, comm):
+        return self._call(functools.partial(function, comm), arguments, keywords)
+
     def _launch(self, source, path, kernel, grid, block, arguments):
         try:
-            function, names = launching.kernel_of(source, kernel, path)
+            loaded = launching.kernel_of(source, kernel, path)
         except SyntaxError as error:
             return self._not_python(error)
         except language.UnwrittenError as error:
@@ -112,11 +160,11 @@ class Student:
         except language.MissingError as error:
             return "missing", f"{self.name}.py: {error}"
         except language.LanguageError as error:
-            return "not allowed", _cut(f"{self.name}.py, line {error.line}: {error}")
-        if len(names) != len(arguments):
-            return "missing", f"{kernel} takes {len(names)} arguments, and should {len(arguments)}"
+            return "no kernel language", _cut(f"{self.name}.py, line {error.line}: {error}")
+        if (taken := len(loaded.parameters)) != len(arguments):
+            return "missing", f"{kernel} takes {taken} arguments, and should {len(arguments)}"
         linecache.checkcache(path)
-        result = launching.run(function, names, grid, block, arguments, self.device)
+        result = launching.run(loaded, grid, block, arguments, self.device)
         return "value", result, []
 
     def _not_python(self, error):
@@ -180,16 +228,19 @@ class Student:
         # A given function that is used in a wrong way says so itself.
         if self.given and type(error) is vars(self.given).get("Refused"):
             return "refused", message
-        if isinstance(error, launching.KernelFailure):
+        if isinstance(error, (launching.KernelFailure, ranks.RanksFailure)):
             error = error.error
-        frames, trace = [], error.__traceback__
+        trace, frames = error.__traceback__, []
+        # Where threads of a kernel wait for ever is in no traceback.
+        places = [(site.code, site.line) for site in getattr(error, "sites", ())]
         while trace is not None:
-            code = trace.tb_frame.f_code
+            places.append((trace.tb_frame.f_code, trace.tb_lineno))
+            trace = trace.tb_next
+        for code, line in places:
             if code.co_filename.startswith(self.folder) and code.co_filename != self.given_file:
                 file = os.path.basename(code.co_filename)
-                text = linecache.getline(code.co_filename, trace.tb_lineno).strip()
-                frames.append((file, trace.tb_lineno, code.co_name, _cut(text)))
-            trace = trace.tb_next
+                text = linecache.getline(code.co_filename, line).strip()
+                frames.append((file, line, code.co_name, _cut(text)))
         return "raised", type(error).__name__, message, frames[-MAX_FRAMES:]
 
     @contextlib.contextmanager
@@ -342,6 +393,8 @@ def main():
     if settings["kernels"]:
         # Behind the walls nobody could find them.
         launching.load_kernels(settings["kernels"])
+    if settings["ranks"]:
+        ranks.load(settings["ranks"])
     student = settings["student"]
     if settings["tier"] == "user" and student["given"]:
         # The new user may not be let into the instructor's folders.
@@ -359,7 +412,8 @@ def main():
         if request is None:
             reply = student.load()
         else:
-            reply = (student.call if len(request) == 3 else student.launch)(*request)
+            serve = {3: student.call, 4: student.launch, 5: student.on_ranks}[len(request)]
+            reply = serve(*request)
         with contextlib.suppress(Exception):  # whatever it is now
             sys.stdout.flush()
         write_frame(replies, plain.encode(reply))

@@ -1,4 +1,4 @@
-"""only the first row of each thread's numbers is computed"""
+"""only the first of each thread's EACH numbers is computed and written"""
 
 
 @cuda.jit

@@ -1,0 +1,142 @@
+"""Calls a function on simulated ranks, each with a communicator that is watched.
+
+What comes back is plain: what each rank returned, which calls it made, and what the simulator
+counted. All of this happens in the process of whoever wrote the function.
+"""
+
+import ast
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from types import SimpleNamespace
+
+#: how many lines of the file an error of several ranks shows
+MOST_SITES = 3
+
+
+class RanksFailure(Exception):
+    """Ranks came to no good end; ``error`` is what was raised, the message tells all of it."""
+
+    def __init__(self, error, message):
+        super().__init__(message)
+        self.error = error
+
+
+def load(folder):
+    """Import minigrad's simulator from its folder, and all that a run of it needs."""
+    spec = importlib.util.spec_from_file_location(
+        "minigrad", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+    )
+    sys.modules["minigrad"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    distributed = importlib.import_module("minigrad.distributed")
+    importlib.import_module("minigrad.distributed.watched")
+    np = importlib.import_module("numpy")
+    # Whatever is imported late is imported now: no file can be read behind the walls.
+    distributed.run(lambda comm: comm.all_reduce(np.zeros(1)), 2, engine="simulated")
+
+
+def run(works, settings, refuse):
+    """Run one function a rank, each of which takes a communicator.
+
+    Args:
+        works: functions of a communicator; number r is that of rank r.
+        settings: {"may_use": names or None, "topology": (class, fields) or None}.
+        refuse: called with what a rank does though it may not, in words; it has to raise.
+
+    Returns (results, {"seconds", "calls", "flows", "events"}): calls are {method: [times called by
+    each rank]}, flows and events those of ``minigrad.distributed``, as tuples. Raises what a rank
+    raised, or DistributedError.
+    """
+    from minigrad import distributed
+    from minigrad.distributed.watched import Watched
+
+    size, calls = len(works), {}
+
+    def main(comm):
+        rank = comm.rank
+
+        def count(name):
+            calls.setdefault(name, [0] * size)[rank] += 1
+
+        not_allowed = lambda name: refuse(f"calls {name} of the communicator")
+        return works[rank](Watched(comm, count, not_allowed, settings["may_use"]))
+
+    topology = settings["topology"]
+    if topology is not None:
+        kind, fields = topology
+        topology = getattr(distributed, kind)(**fields)
+    found = distributed.run(main, size, engine="simulated", topology=topology)
+    seen = {
+        "seconds": float(found.seconds),
+        "calls": calls,
+        "flows": [tuple(flow) for flow in found.traffic.flows],
+        "events": [tuple(event) for event in found.events or ()],
+    }
+    return list(found), seen
+
+
+def failure(error, path):
+    """A RanksFailure of an exception that a run raised: who raised it, where others waited, what it
+    most likely comes from, and in ``error.sites`` the lines where ranks wait."""
+    file = os.path.basename(path)
+    words = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    lines = [int(line) for line in re.findall(rf"\b{re.escape(file)}:(\d+)", words)]
+    told = re.sub(rf"\bat {re.escape(file)}:(\d+)", r"in line \1", words)
+    if type(error).__name__ == "DistributedError":
+        error.sites = [_site(path, line) for line in list(dict.fromkeys(lines))[:MOST_SITES]][::-1]
+        if advice := _advice(str(error)):
+            told += f"\n\nLikely mistake: {advice}."
+    return RanksFailure(error, told)
+
+
+def _advice(words):
+    """What an error of several ranks most likely comes from; None for who knows."""
+    waits = re.findall(r"rank \d+ waits in (\w+)", words)
+    ended = "returned before" in words
+    if words.startswith("nobody can go on"):
+        if not waits:
+            return None
+        if set(waits) == {"send"}:
+            return (
+                "every rank that is left sends first, and send waits until it is received: let one "
+                "of two neighbours receive first, or use send_recv, which does both at once"
+                if not ended
+                else "a message is sent that no rank receives any more"
+            )
+        if set(waits) <= {"recv", "irecv"}:
+            return (
+                "a message is awaited that no rank sends any more"
+                if ended
+                else "every rank receives first, so that nobody gets as far as sending"
+            )
+        if set(waits) <= {"send", "recv", "irecv", "send_recv"}:
+            return "the ranks' sends and receives do not pair off: see who waits for whom"
+        return (
+            "a collective was not called by every rank of its group, or not in the same order: it "
+            "must not stand inside an if, or in a loop, that ranks go through differently"
+        )
+    if words.startswith("ranks do not agree"):
+        return (
+            "all ranks have to make the same collective calls in the same order, with arrays of "
+            "one shape and dtype"
+        )
+    if words.startswith("all ranks have returned"):
+        return "something was sent, or called, that other ranks have not received, or not called"
+    return None
+
+
+def _site(path, line):
+    """A line of a file as a frame shows it: the file, the function around the line, the line."""
+    name = "<module>"
+    try:
+        with open(path, "rb") as file:
+            nodes = ast.walk(ast.parse(file.read()))
+        for node in nodes:  # outer ones come first
+            if isinstance(node, ast.FunctionDef) and node.lineno <= line <= node.end_lineno:
+                name = node.name
+    except (OSError, SyntaxError, ValueError):
+        pass
+    return SimpleNamespace(code=SimpleNamespace(co_filename=path, co_name=name), line=line)
