@@ -11,6 +11,7 @@ run[0], run.seconds, run.traffic
 
 from minigrad.distributed.communicator import Communicator, Handle
 from minigrad.distributed.errors import DistributedError, RankDied
+from minigrad.distributed.mesh import Mesh
 from minigrad.distributed.ops import all_reduce_then_identity, identity_then_all_reduce
 from minigrad.distributed.running import Run, run
 from minigrad.distributed.simulated import FatTree, Fault, FullyConnected, Nodes, Ring

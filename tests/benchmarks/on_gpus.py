@@ -1,0 +1,144 @@
+"""The NCCL engine on real GPUs: ``minigrad launch -n 4 --engine nccl tests/benchmarks/on_gpus.py``.
+
+Three tables: the bus bandwidth of our calls beside PyTorch's in the same processes; seconds of an
+AllReduce beside those that α and β predict, fitted to every other size; tokens a second of
+data-parallel training of a model with 100 million parameters on all GPUs and on one.
+Bus bandwidth of an AllReduce of n bytes in t seconds over P ranks is 2(P − 1)/P·n/t.
+"""
+
+import os
+import statistics
+import sys
+import time
+
+import cupy
+import numpy as np
+
+from minigrad import distributed as dist
+from minigrad import optim
+from minigrad.distributed.data_parallel import DataParallel
+from minigrad.models import GPT, GPTConfig
+
+SIZES = [2**k for k in range(14, 31)]  # bytes
+ROUNDS, WARM = 20, 5
+
+
+def seconds(call, synchronize, comm):
+    """The median time of a call that all ranks make together, the slowest rank's."""
+    for _ in range(WARM):
+        call()
+    times = []
+    for _ in range(ROUNDS):
+        comm.barrier()
+        synchronize()
+        start = time.perf_counter()
+        call()
+        synchronize()
+        times.append(time.perf_counter() - start)
+    slowest = comm.all_reduce(np.array(statistics.median(times)), "max")
+    return float(slowest)
+
+
+def torch_group(comm):
+    """PyTorch's own NCCL group of the same ranks, or None where there is no PyTorch."""
+    try:
+        import torch
+        import torch.distributed as group
+    except ImportError:
+        return None
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
+    os.environ.setdefault("MASTER_PORT", "29511")
+    torch.cuda.set_device(comm.rank)
+    group.init_process_group("nccl", rank=comm.rank, world_size=comm.size)
+    return torch, group
+
+
+def bandwidths(comm, say):
+    synchronize = cupy.cuda.Device().synchronize
+    peer = torch_group(comm)
+    say(f"AllReduce, float32, {comm.size} ranks: bus bandwidth in GB/s")
+    say(f"{'bytes':>14} {'ours':>8} {'PyTorch':>8} {'ratio':>6} {'ours, µs':>9}")
+    measured = {}
+    for nbytes in SIZES:
+        x = cupy.ones(nbytes // 4, np.float32)
+        ours = measured[nbytes] = seconds(lambda x=x: comm.all_reduce(x), synchronize, comm)
+        bus = 2 * (comm.size - 1) / comm.size * nbytes / 1e9
+        theirs = float("nan")
+        if peer is not None:
+            torch, group = peer
+            y = torch.ones(nbytes // 4, device="cuda")
+            theirs = seconds(lambda y=y: group.all_reduce(y), torch.cuda.synchronize, comm)
+        say(
+            f"{nbytes:>14,} {bus / ours:8.1f} {bus / theirs:8.1f} {theirs / ours:6.2f} "
+            f"{ours * 1e6:9.1f}"
+        )
+    return measured
+
+
+def predictions(comm, measured, say):
+    """α and β of the ring, t = 2(P − 1)·α + 2(P − 1)/P·n·β, fitted by least relative squares."""
+    P = comm.size
+    sizes = np.array(sorted(measured))
+    times = np.array([measured[n] for n in sizes])
+    design = np.stack([np.full(len(sizes), 2.0 * (P - 1)), 2 * (P - 1) / P * sizes], 1)
+    fitted = np.arange(len(sizes)) % 2 == 0
+    scaled = design / times[:, None]
+    (alpha, beta), *_ = np.linalg.lstsq(scaled[fitted], np.ones(fitted.sum()), rcond=None)
+    say(f"\nfitted to every other size: α = {alpha * 1e6:.2f} µs, 1/β = {1e-9 / beta:.1f} GB/s")
+    say(f"{'bytes':>14} {'measured':>10} {'predicted':>10} {'off by':>7}")
+    wires = dist.FullyConnected(max(alpha, 0.0), 1 / beta)
+    alpha = wires.alpha
+    for n, measured_time, used in zip(sizes, times, fitted):
+        if not used:
+            predicted = 2 * (P - 1) * (alpha + n / P * beta)
+            off = predicted / measured_time - 1
+            say(f"{n:>14,} {measured_time * 1e6:9.1f}µ {predicted * 1e6:9.1f}µ {off:7.1%}")
+
+
+CONFIG = GPTConfig(32_768, 1024, 768, 12, 12)  # 135 million parameters
+
+
+def tokens_a_second(comm, batch=8, steps=8):
+    model = GPT(CONFIG, seed=0).to("cuda")
+    ids = cupy.asarray(np.random.default_rng(comm.rank).integers(0, 32_768, (batch, 1025)))
+    optimizer = optim.AdamW(model.parameters(), lr=1e-4)
+    parallel = DataParallel(model, comm)
+    import minigrad as mg
+
+    def step():
+        optimizer.zero_grad()
+        parallel.backward(mg.cross_entropy(parallel(ids[:, :-1]), ids[:, 1:]))
+        optimizer.step()
+
+    for _ in range(3):
+        step()
+    comm.barrier()
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    comm.barrier()
+    cupy.cuda.Device().synchronize()
+    return batch * 1024 * steps * comm.size / (time.perf_counter() - start)
+
+
+def scaling(comm, say):
+    alone = comm.split(comm.rank)
+    one = tokens_a_second(alone)
+    every = tokens_a_second(comm)
+    one = float(comm.all_reduce(np.array(one), "mean"))
+    say(f"\ndata-parallel GPT, {GPT(CONFIG, seed=0).num_parameters:,} parameters, 8 × 1,024 tokens")
+    say(f"a GPU alone {one:,.0f} tokens/s; {comm.size} together {every:,.0f}: ", end="")
+    say(f"{every / one / comm.size:.1%} of {comm.size} times as many")
+
+
+def main(comm):
+    say = print if comm.rank == 0 else lambda *_, **__: None
+    wanted = sys.argv[1:] or ["bandwidth", "scaling"]
+    if "bandwidth" in wanted:
+        predictions(comm, bandwidths(comm, say), say)
+    if "scaling" in wanted:
+        scaling(comm, say)
+
+
+if __name__ == "__main__":
+    dist.run(main)
