@@ -40,8 +40,8 @@ def tiled_bytes(M, N, K, T, itemsize):
     Arguments: integers, all at least 1.
     Returns: bytes, an integer.
 
-    >>> tiled_bytes(2, 3, 4, 2, 4)  # two tiles: 8 numbers of A each; 8 and 4 of B; 6 of C
-    136
+    >>> tiled_bytes(5, 8, 2, 3, 4)  # 2 x 3 tiles: 30 numbers of A are read, 32 of B; 40 of C
+    408
     """
     ### BEGIN SOLUTION
     across, down = -(-N // T), -(-M // T)
@@ -53,7 +53,7 @@ def limit(flops, nbytes, peak, bandwidth):
     """Tell what a machine waits for in a piece of work: its arithmetic or its memory.
 
     Arithmetic and memory work at the same time. The work is math-limited if the arithmetic takes
-    longer, and memory-limited otherwise.
+    longer, and memory-limited otherwise, also where both take equally long.
 
     Arguments: flops, nbytes: of the work, at least 1. peak, bandwidth: of the machine.
     Returns: "math" or "memory".
@@ -77,15 +77,16 @@ def attainable(intensity, peak, bandwidth):
 
 
 def smallest_tile(peak, bandwidth, itemsize):
-    """Find the smallest tile with which a large matrix product is math-limited.
+    """Find the smallest power of two whose tiles make a large matrix product math-limited.
 
     In a product of large matrices, cut into full T x T tiles as in ``tiled_bytes``, the bytes of C
     do not matter beside those that are read. Count the FLOP and the bytes of one tile for one step
     of k (T numbers of A and T of B make T·T multiplications and additions), and compare their ratio
-    with the machine's own: math-limited is what has more FLOP for each byte.
+    with the machine's own: math-limited is what has more FLOP for each byte. (An H100 in float16
+    wants 1,024. The notebook says why it can do with less.)
 
     Arguments: peak, bandwidth: of the machine. itemsize: bytes of a number of A or B.
-    Returns: T, the smallest of 1, 2, 4, 8, 16 …, an integer.
+    Returns: T, one of 1, 2, 4, 8, 16 …, an integer.
     """
     ### BEGIN SOLUTION
     T = 1

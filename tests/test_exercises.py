@@ -1,12 +1,15 @@
 """The exercises are sound: `minigrad verify` finds nothing, and would find what it is for."""
 
+import contextlib
 import dataclasses
+import functools
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from minigrad.course import cli, judge, manifest, verify
+from minigrad.course import cli, judge, manifest, pool, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 COURSE = manifest.load(ROOT / "exercises")
@@ -164,6 +167,11 @@ SPOILT = {
         TOML[TOML.index("[ex98_sums.functions.given_twice]") :],
         "",
     ),
+    "the mutant wrong_axis: passes every test of given_twice, rows, total": (
+        "tests/mutants/ex98_sums/wrong_axis.py",
+        "def rows",
+        "def helper",
+    ),
     "no mutant of rows": ("tests/mutants/ex98_sums/wrong_axis.py", "def rows", "def helper"),
     "calls numpy.sum": ("solutions/ex98_sums.py", "f(f(x))", "f(f(np.sum(x)))"),
 }
@@ -180,15 +188,20 @@ def test_an_unsound_exercise_is_found_out(small, words, monkeypatch):
         assert cli.main(["stubs", "--course", str(small)]) == 0
     if "9 points" in words:
         path.write_text(path.read_text().replace("= 4", "= 3"))
-    assert words in complaints_of(small)
+    course = manifest.load(small / "exercises")
+    checks = verify.verify(course, course.exercises, small / "tests" / "mutants")
+    with contextlib.closing(checks):
+        assert any(words in f"{label}: {complaint}" for _, label, complaint in checks)
 
 
 def test_a_missing_mutant_is_found_out(small):
     shutil.rmtree(small / "tests/mutants/ex98_sums")
-    complaints = complaints_of(small)
-    assert (
-        "0 mutants, not 3" in complaints and "no mutant of given_twice, rows, total" in complaints
-    )
+    course = manifest.load(small / "exercises")
+    complaints = verify.complaints(course, course.exercises[0], small / "tests" / "mutants")
+    assert complaints == [
+        "0 mutants, not 3 or more",
+        "no mutant of given_twice, rows, total",
+    ]
 
 
 def test_the_command_says_sound_or_what_is_not(small, capsys):
@@ -199,6 +212,49 @@ def test_the_command_says_sound_or_what_is_not(small, capsys):
     assert "the solution, seed 0: has 10 of 15 points" in capsys.readouterr().out
     assert cli.main(["verify", "97", "--course", str(small)]) == 2
     assert "no exercise '97'; there are 98" in capsys.readouterr().err
+
+
+def test_when_nobody_wants_the_other_judgements_no_answer_is_judged(small, monkeypatch):
+    begun = []
+
+    def slow(self, *job):
+        begun.append(job)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(pool.Judge, "judge", slow)
+    course = manifest.load(small / "exercises")
+    judged = pool.judge_all(course, [(course.exercises[0], "")] * 300, 1, tier="open")
+    next(judged)
+    judged.close()
+    assert 0 < len(begun) < 300
+
+
+def test_only_the_tests_of_the_functions_asked_for_are_run(small):
+    (small / "exercises/test_ex98_sums.py").write_text(
+        TESTS.replace("def test_total(answer, rng):\n", "def test_total(answer, rng):\n    1 / 0\n")
+    )
+    course = manifest.load(small / "exercises")
+    judged = functools.partial(judge.judge, course, course.exercises[0], course.solutions)
+    assert [result.passed for result in judged().results] == [False, True, True]
+    results = judged(only=["given_twice", "rows"]).results
+    assert [(each.test, each.points) for each in results] == [
+        ("test_rows", 4),
+        ("test_given_twice", 5),
+    ]
+    assert all(result.passed for result in results)
+    assert "status 5" in judged(only=["no_such_function"]).fault
+
+
+def test_a_mutant_is_judged_by_the_tests_of_what_it_changes(small):
+    course = manifest.load(small / "exercises")
+    answers = verify.made_answers(course, course.exercises[0], small / "tests" / "mutants")
+    only = {answer.label: answer.only for answer in answers}
+    assert {only.pop(f"the mutant {name}") for name in MUTANT_FILES} == {
+        ("given_twice",),
+        ("rows",),
+        ("total",),
+    }
+    assert set(only.values()) == {None}
 
 
 def test_a_function_that_never_ends_costs_its_own_points_alone(small):

@@ -193,6 +193,33 @@ PICTURES = {
         {name: [(2.0 + i / 50, 4e10, f"{name} {i}") for i in range(9)] for name in "ab"}, 2e11, 3e10
     ),
     "roofline bare": lambda: viz.roofline({}, 9.89e14, 3.35e12),
+    "rank timeline": lambda: viz.rank_timeline(
+        [
+            (r, 2 * m + r, 2 * m + r + 1 + m / 9, f"{m}", "forward" if m < 5 else "backward")
+            for r in range(4)
+            for m in range(9)
+        ]
+        + [(r, 3.0 + r, 6.5, "", "communication") for r in range(4)],
+        names="stage {}",
+        title="Stages wait for each other",
+    ),
+    "rank timeline of a thousand": lambda: viz.rank_timeline(
+        [(0, i, i + 0.9, f"a long label {i}", "compute") for i in range(1000)], unit=("steps", 1)
+    ),
+    "sliced products": lambda: viz.sliced_products(
+        [
+            ("X", ("L", "D"), "rows"),
+            {"name": "g", "forward": "AllGather", "backward": "ReduceScatter"},
+            "·",
+            ("A", ("D", "F"), "columns"),
+            "=",
+            ("Y", ("L", "F"), "partial"),
+            ("Z", ("L", "D")),
+        ],
+        {"L": 90, "D": 60, "F": 130},
+        ranks=3,
+        title="Each rank holds its slice",
+    ),
     "token timeline": lambda: viz.token_timeline(
         {
             "short question": (0.0, 0.0, 0.08 + 0.016 * np.arange(32)),
@@ -708,6 +735,10 @@ def test_the_map_names_every_notebook():
         (lambda: viz.einsum_diagram("ij", [(2, 3, 4)]), "'ij' has 2 indices, its shape (2, 3, 4)"),
         (lambda: viz.einsum_diagram("ij,jk", [(2, 3)]), "1 shapes for 2 operands"),
         (lambda: viz.einsum_diagram("i,i", names=["a"]), "1 names for 2 operands"),
+        (lambda: viz.sliced_products([("X", ("L", "D"), "tiles")], {}), "X: cut is 'tiles'"),
+        (lambda: viz.sliced_products([("X", ("L", "D"))], {"L": 3}), "X: no size is given for 'D'"),
+        (lambda: viz.sliced_products([{"name": "f"}], {}), "a border has a name, forward and"),
+        (lambda: viz.sliced_products([], {}), "nothing to draw"),
         (lambda: viz.matrix_product("Y = X @ dY", SHAPES, SIZES), "X (B, D1) has D1 columns"),
         (lambda: viz.matrix_product("Y = X @ Z", SHAPES, SIZES), "no shape is given for 'Z'"),
         (lambda: viz.matrix_product("Y", SHAPES, SIZES), "must look like"),

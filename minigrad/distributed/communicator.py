@@ -244,6 +244,12 @@ class Communicator:
         return f"<{type(self).__name__}: rank {self.rank} of {self.size}>"
 
 
+def dense(x):
+    """The array, copied if its elements are not side by side (``ascontiguousarray`` would give an
+    array without axes one)."""
+    return x if x.flags.c_contiguous else x.copy(order="C")
+
+
 def _counts(counts):
     return tuple(int(count) for count in np.asarray(counts).reshape(-1))
 

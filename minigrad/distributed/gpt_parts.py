@@ -45,6 +45,11 @@ class GPTPart(nn.Module):
 
     def _embedded(self, ids, cache):
         past = cache[0][0].shape[2] if cache else 0
+        if past + ids.shape[1] > self.config.context_length:
+            raise ValueError(
+                f"GPTPart: ids of shape {tuple(ids.shape)} after {past} tokens are longer than "
+                f"context_length = {self.config.context_length}"
+            )
         x = self.token_embedding(ids)
         if self.config.positions == "learned":
             x = x + self.position_embedding.weight[past : past + ids.shape[1]]  # + (L, D)

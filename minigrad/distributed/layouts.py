@@ -8,6 +8,9 @@
 
 import numpy as np
 
+from minigrad import backend
+from minigrad.engine import plain
+
 LAYOUTS = ("contiguous", "zigzag")
 
 
@@ -37,7 +40,7 @@ def positions(length, rank, size, layout="contiguous"):
 def shard(x, comm, layout="contiguous", axis=1):
     """(…, L, …) -> (…, L/P, …): this rank's positions of a whole sequence."""
     places = positions(x.shape[axis], comm.rank, comm.size, layout)
-    return x[(slice(None),) * (axis % x.ndim) + (places,)]
+    return _taken(x, places, axis)
 
 
 def unshard(x, comm, layout="contiguous", axis=1):
@@ -45,4 +48,9 @@ def unshard(x, comm, layout="contiguous", axis=1):
     whole = comm.all_gather(x, axis)
     length = whole.shape[axis]
     held = [positions(length, rank, comm.size, layout) for rank in range(comm.size)]
-    return whole[(slice(None),) * (axis % x.ndim) + (np.argsort(np.concatenate(held)),)]
+    return _taken(whole, np.argsort(np.concatenate(held)), axis)
+
+
+def _taken(x, places, axis):
+    places = backend.beside(places, plain(x))
+    return x[(slice(None),) * (axis % x.ndim) + (places,)]

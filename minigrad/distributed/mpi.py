@@ -13,7 +13,7 @@ import numpy as np
 
 from minigrad import backend, engine
 from minigrad.distributed import collectives, ops
-from minigrad.distributed.communicator import Communicator, Handle, describe
+from minigrad.distributed.communicator import Communicator, Handle, dense, describe
 from minigrad.distributed.errors import DistributedError
 from minigrad.distributed.places import called_from
 
@@ -69,7 +69,7 @@ class MPICommunicator(Communicator):
 
     def _begin(self, collective, x, algorithm, parameters, async_op):
         self._agree(collective, x, algorithm, parameters)
-        device, x = backend.device_of(x), np.ascontiguousarray(backend.to_device(x, "cpu"))
+        device, x = backend.device_of(x), dense(backend.to_device(x, "cpu"))
         if collective == "all_to_all_rows":
             handle = self._native(collective, x, parameters)
         elif algorithm is not None or not _adds(x, parameters):
@@ -242,7 +242,7 @@ class MPICommunicator(Communicator):
         x = self._array(what, x)
         if self._member(what, "dest", dest) == self.rank:
             raise ValueError(f"{what}: dest is {dest}, this rank itself")
-        return np.ascontiguousarray(backend.to_device(x, "cpu"))
+        return dense(backend.to_device(x, "cpu"))
 
     @property
     def clock(self):

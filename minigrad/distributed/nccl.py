@@ -17,7 +17,7 @@ import numpy as np
 
 from minigrad import backend, engine
 from minigrad.distributed import collectives, ops
-from minigrad.distributed.communicator import Communicator, Handle
+from minigrad.distributed.communicator import Communicator, Handle, dense
 
 try:
     import cupy
@@ -86,7 +86,7 @@ class NCCLCommunicator(Communicator):
     def _begin(self, collective, x, algorithm, parameters, async_op):
         self._flush()
         host = backend.array_module(x) is np
-        x = cupy.ascontiguousarray(self._here(collective, x))
+        x = dense(self._here(collective, x))
         native = algorithm is None and (collective == "all_to_all_rows" or _knows(x, parameters))
         if native:
             work = functools.partial(getattr(self, f"_{collective}"), x, **parameters)
@@ -169,7 +169,7 @@ class NCCLCommunicator(Communicator):
         stream, kept = _stream(), []
         nccl.groupStart()
         for to, array in going:
-            kept.append(cupy.ascontiguousarray(array))
+            kept.append(dense(array))
             if array.nbytes:
                 self.link.send(kept[-1].data.ptr, array.nbytes, nccl.NCCL_UINT8, to, stream)
         for source, array in coming:

@@ -9,6 +9,9 @@ micro-batch at a time, and their gradients the other way:
 Everything is sent with ``isend``: with a send that waits for its receiver, stage i would wait for
 stage i + 1 to take an activation, and that one for stage i to take a gradient.
 
+    from minigrad.distributed.gpt_parts import cut
+    from minigrad.distributed.schedules import one_f_one_b
+
     model = GPT(config, seed=0)
     pipe = Pipeline(comm, cut(model, comm.size), one_f_one_b(comm.size, micro_batches))
     optimizer = AdamW(pipe.parameters())
@@ -21,8 +24,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import backend
 from minigrad.distributed import schedules
-from minigrad.distributed.gpt_parts import cut
-from minigrad.distributed.schedules import KINDS, gpipe, interleaved, one_f_one_b, zero_bubble
+from minigrad.distributed.schedules import KINDS
 from minigrad.distributed.split_backward import input_gradient, weight_gradients
 
 
@@ -31,9 +33,10 @@ class Pipeline:
 
     Arguments: comm, a Communicator of S ranks; parts, all S·v of the model, of which this rank
     keeps its own (each a Module with ``between(inputs)``, an empty array of the shape and dtype
-    that is passed on); schedule; loss, (outputs of the last part, targets) -> mean over a
-    micro-batch; seconds, {kind of action: what it takes on the simulated clock}, none unless given.
-    ``most_held`` is how many forward passes were kept for their backward at once, at most so far.
+    that is passed on; parameters are named as in the whole model); schedule; loss, (outputs of the
+    last part, targets) -> mean over a micro-batch; seconds, {kind of action: what it takes on the
+    simulated clock}, none unless given. ``most_held`` is how many forward passes were kept for
+    their backward at once, at most so far.
 
     Raises ValueError for a schedule that cannot be run, or for another number of ranks or parts.
     """
@@ -53,11 +56,7 @@ class Pipeline:
         self.comm, self.actions, self.loss = comm, schedule[comm.rank], loss
         self.parts = list(parts[comm.rank :: S])
         self.seconds = dict.fromkeys(KINDS, 0.0) | (seconds or {})
-        self.layout = {}  # {name of a parameter: (shape, dtype, ranks that have it)}
-        for number, part in enumerate(parts):
-            for name, p in part.named_parameters():
-                _, _, ranks = self.layout.setdefault(name, (p.shape, p.dtype, set()))
-                ranks.add(number % S)
+        self.layout = _layout(parts, S)
         self.most_held = 0
 
     def parameters(self):
@@ -78,12 +77,13 @@ class Pipeline:
         self.held = {}  # {(micro-batch, chunk): (x, out), later what is left for W}
         self.sending = {}  # {(what, micro-batch, part): Handle}
         self.total = 0.0
+        shared = self._set_shared_aside()
         do = {"F": self._forward, "B": self._backward, "I": self._input, "W": self._weights}
         for action in self.actions:
             do[action.kind](action)
         while self.sending:
             self.sending.popitem()[1].wait()
-        self._add_shared()
+        self._add_shared(shared)
         total = np.full_like(self.parameters()[0].data, self.total, np.float64, shape=())
         with self.comm.phase("loss"):
             return float(self.comm.broadcast(total, root=self.S - 1))
@@ -151,15 +151,21 @@ class Pipeline:
         x = x if backend.is_array(x) else np.asarray(x)
         return np.split(backend.to_device(x, self.parameters()[0].device), self.M)
 
-    def _add_shared(self):
-        """Tied weights: the first stage and the last have a copy each, and part of the gradient."""
-        own = self._own()
-        for name, (_, _, ranks) in self.layout.items():
-            if name in own and len(ranks) > 1:
-                (other,) = ranks - {self.comm.rank}
-                with self.comm.phase("tied weights"):
-                    grad = own[name].grad
-                    own[name].grad = grad + self.comm.send_recv(grad.data, other, other)
+    def _set_shared_aside(self):
+        """[(parameter, its gradient so far, the other rank that has it)] of tied weights."""
+        shared = []
+        for name, p in self._own().items():
+            others = self.layout[name][2] - {self.comm.rank}
+            shared += [(p, p.grad, other) for other in others]
+            p.grad = None if others else p.grad
+        return shared
+
+    def _add_shared(self, shared):
+        """The first stage and the last have a copy of tied weights each, and half a gradient."""
+        for p, before, other in shared:
+            with self.comm.phase("tied weights"):
+                p.grad = p.grad + self.comm.send_recv(p.grad.data, other, other)
+            p.grad = p.grad if before is None else p.grad + before
 
     def gathered(self):
         """{name: array} of all parameters of the model, on every rank."""
@@ -169,6 +175,17 @@ class Pipeline:
                 array = own[name].data if name in own else np.empty_like(like, dtype, shape=shape)
                 whole[name] = self.comm.broadcast(array, root=min(ranks))
         return whole
+
+
+def _layout(parts, S):
+    """{name of a parameter: (shape, dtype, {ranks that have it})}: two have one that is tied."""
+    layout, parameters = {}, {}
+    for number, part in enumerate(parts):
+        for name, p in part.named_parameters():
+            if parameters.setdefault(name, p) is not p:
+                raise ValueError(f"Pipeline: {name} is in two parts, and not the same parameter")
+            layout.setdefault(name, (p.shape, p.dtype, set()))[2].add(number % S)
+    return layout
 
 
 def generate(comm, parts, prompts, new_tokens, groups=1, seconds=0.0):
@@ -217,6 +234,8 @@ def _check_prompts(comm, parts, prompts, new_tokens, groups):
     here, context = f"generate: rank {comm.rank}:", parts[0].config.context_length
     if len(parts) != comm.size:
         raise ValueError(f"{here} {len(parts)} parts of a model for {comm.size} ranks")
+    if not parts[0].config.causal:
+        raise ValueError(f"{here} without a causal mask, later tokens change what is remembered")
     if prompts.ndim != 2 or prompts.dtype.kind not in "iu":
         raise ValueError(f"{here} prompts are {prompts.dtype} {prompts.shape}; expected ids (B, L)")
     if groups < 1 or len(prompts) % groups:

@@ -21,9 +21,10 @@ import math
 import numpy as np
 
 import minigrad as mg
+from minigrad import backend
 from minigrad.distributed.algorithms.ring import neighbours
 from minigrad.distributed.layouts import chunk_numbers
-from minigrad.engine import fused
+from minigrad.engine import fused, plain
 from minigrad.ops.attention import check_attention_shapes
 
 
@@ -189,7 +190,8 @@ def attend_grad(q, g, lse, mean, k, v, scale, diagonal):
 def _scores(q, k, scale, diagonal):
     scores = mg.matmul(q * scale, mg.swapaxes(k, -1, -2))  # (B, n_kv, group, c, c)
     if diagonal:
-        scores = mg.where(mg.causal_mask(*scores.shape[-2:]), scores, -math.inf)
+        mask = backend.beside(mg.causal_mask(*scores.shape[-2:]), plain(scores))
+        scores = mg.where(mask, scores, -math.inf)
     return scores
 
 

@@ -18,6 +18,7 @@ class State(NamedTuple):
     kernels: bool = True
     anomaly: bool = False
     region: object = None  # the checkpointed region being recorded, if any
+    on_leaf: object = None  # (tensor, cotangent) -> bool: who takes gradients during backward
 
 
 _default_state = State()

@@ -116,8 +116,8 @@ class _Writes:
 
 def root(array):
     """The array whose memory ``array`` is a view of (itself, if it owns it)."""
-    while array is not None and isinstance(getattr(array, "base", None), type(array)):
-        array = array.base
+    while isinstance(base := getattr(array, "base", None), type(array)) and base is not array:
+        array = base  # a dtype, which may be a parameter, is its own base
     return array
 
 

@@ -3,7 +3,7 @@
 import operator
 
 from minigrad.engine.primitive import describe, explainable, finite, restated
-from minigrad.engine.state import _state
+from minigrad.engine.state import AMBIENT, _state
 from minigrad.engine.traced import Traced, box, plain, root, wrote
 
 
@@ -13,13 +13,19 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
     Returns {leaf node: cotangent}. Nodes are visited in the reverse order of their creation, which
     is a topological order, so each cotangent is complete when its node is reached. With
     ``create_graph`` the rules see values of this same level and so record a graph themselves.
+
+    In ``state(on_leaf=f)``, a walk of ``backward()`` calls f(tensor, cotangent) for a leaf as soon
+    as its cotangent is complete, while others are still to come; what f returns True for is f's.
     """
     grads, owned, leaves = {}, set(), {}
-    anomaly = _state.get().anomaly
+    around = _state.get()
+    anomaly = around.anomaly
     for out, g in outputs:
         if isinstance(out, Traced) and out.level == level:
             _accumulate(grads, owned, out.node, g)
-    for node in _reachable(grads):
+    nodes = _reachable(grads)
+    completed = _completed(nodes) if around.on_leaf is not None and level == AMBIENT else {}
+    for node in nodes:
         g = grads.pop(node, None)
         if g is None:
             continue
@@ -47,7 +53,30 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
             _accumulate(grads, owned, parent, cotangent)
         if not retain_graph:
             node.env = None
+        if completed:
+            _hand_over(completed.get(node, ()), grads, around.on_leaf)
     return leaves
+
+
+def _completed(nodes):
+    """{node: the leaves whose cotangents it completes}, for nodes in the order of their visit."""
+    last = {}
+    for node in nodes:
+        for parent in node.parents:
+            if parent is not None and parent.op is None:
+                last[parent] = node
+    completed = {}
+    for leaf, node in last.items():
+        completed.setdefault(node, []).append(leaf)
+    return completed
+
+
+def _hand_over(leaves, grads, on_leaf):
+    """Offer complete cotangents; those that are taken are not the walk's any more."""
+    for leaf in leaves:
+        tensor = leaf.tensor and leaf.tensor()
+        if tensor is not None and leaf in grads and on_leaf(tensor, grads[leaf]):
+            del grads[leaf]
 
 
 def _fitted(cotangent, parent):

@@ -2,6 +2,7 @@
 
 from minigrad.nn import init
 from minigrad.nn.attention import MultiHeadAttention, TransformerBlock
+from minigrad.nn.experts import MixtureOfExperts, auxiliary_loss
 from minigrad.nn.functional import functional_call
 from minigrad.nn.latent import MultiHeadLatentAttention
 from minigrad.nn.layers import (
@@ -24,6 +25,7 @@ __all__ = [
     "Identity",
     "LayerNorm",
     "Linear",
+    "MixtureOfExperts",
     "Module",
     "ModuleList",
     "MultiHeadAttention",
@@ -33,6 +35,7 @@ __all__ = [
     "Sequential",
     "SwiGLU",
     "TransformerBlock",
+    "auxiliary_loss",
     "functional_call",
     "init",
     "rotary_tables",

@@ -64,19 +64,29 @@ class MultiHeadAttention(Module):
         (L, H/2) or (B, L, H/2); remember, a function that takes the keys and values
         (B, n_kv, L, H) of these positions, and gives those of all positions so far, as a cache's.
         """
-        B, L, _ = x.shape
-        q = self.query(x).reshape(B, L, self.n_heads, self.d_head)
-        k = self.key(x).reshape(B, L, self.n_kv_heads, self.d_head)
-        v = self.value(x).reshape(B, L, self.n_kv_heads, self.d_head)
+        B = x.shape[0]
+        q, k, v = self.projections(x)  # (B, L, n·H) each
+        L = q.shape[1]
+        q = q.reshape(B, L, self.n_heads, self.d_head)
+        k = k.reshape(B, L, self.n_kv_heads, self.d_head)
+        v = v.reshape(B, L, self.n_kv_heads, self.d_head)
         if rotary is not None:
             cos, sin = (table[..., None, :] for table in rotary)  # (…, L, H/2) -> (…, L, 1, H/2)
             q, k = mg.rotary(q, cos, sin), mg.rotary(k, cos, sin)
         q, k, v = (t.transpose(0, 2, 1, 3) for t in (q, k, v))  # (B, L, n, H) -> (B, n, L, H)
         if remember is not None:
             k, v = remember(k, v)  # (B, n_kv, L, H) -> (B, n_kv, all positions so far, H)
-        y = mg.scaled_dot_product_attention(q, k, v, causal=self.causal, mask=mask)
+        y = self.attend(q, k, v, mask)
         y = y.transpose(0, 2, 1, 3).reshape(B, L, -1)  # (B, n_h, L, H) -> (B, L, n_h·H)
         return self.dropout(self.output(y))
+
+    def attend(self, q, k, v, mask):
+        """(B, n_h, L, H) of queries (B, n_h, L, H), keys and values (B, n_kv, T, H)."""
+        return mg.scaled_dot_product_attention(q, k, v, causal=self.causal, mask=mask)
+
+    def projections(self, x):
+        """Queries (B, L, n_h·H), keys and values (B, L, n_kv·H) of x (B, L, D)."""
+        return self.query(x), self.key(x), self.value(x)
 
     def extra_repr(self):
         shared = f", {self.n_kv_heads} of keys" if self.n_kv_heads != self.n_heads else ""

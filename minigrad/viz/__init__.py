@@ -53,6 +53,18 @@ Machines (`roofline.py`)
 Answers (`timeline.py`)
     token_timeline(requests, *, measured=None, unit=None, title=None, width=12.0, height=None,
         ax=None): {name: (asked, started, arrivals)}, requests as rows, a tick for each token
+Ranks (`ranks.py`)
+    rank_timeline(spans, *, names="rank {}", ranks=None, thin=MESSAGES, colors=None, unit=None,
+        end=None, title=None, width=13.0, height=None, ax=None): (rank, begin, end, label, role)
+        tuples, a row a rank, boxes of work and thin lanes of messages on one clock
+Between ranks (`routing.py`, `tiles.py`, `slices.py`)
+    rank_items(stages, *, names="rank {}", key=None, colors=None, lines=True, title=None, ax=None):
+        {moment: [[(label, role, id), ...] of each rank]}, who holds what, and where it goes next
+    attention_tiles(panels, *, names="rank {}", notes=None, key=True, title=None, width=13.0,
+        height=None): {name: (n, [(row, column, rank, label, cut), ...])}, who works on which
+        tile of an attention matrix
+    sliced_products(items, sizes, *, ranks=2, title=None, ax=None): a chain of products, matrices
+        (name, (rows, columns), cut) in slices, a colour for each rank, and what passes between
 Bars (`bars.py`)
     bars(values, *, unit="", xlabel="", title=None, highlight=(), colors=None, log=False,
         digits=3, width=10.0, height=None, ax=None): {name: number}
@@ -85,12 +97,16 @@ from minigrad.viz.decoding import beam_tree, token_bars
 from minigrad.viz.einsum import einsum_diagram
 from minigrad.viz.graph import Node, computation_graph, graph_walk
 from minigrad.viz.heads import head_sharing, turning_pairs
+from minigrad.viz.ranks import rank_timeline
 from minigrad.viz.remembered import cache_blocks
 from minigrad.viz.roofline import roofline
+from minigrad.viz.routing import rank_items
+from minigrad.viz.slices import sliced_products
 from minigrad.viz.style import COLORS, color, figure, save, use_style
 from minigrad.viz.surface import loss_surface
 from minigrad.viz.table import table
 from minigrad.viz.text import text_bars, text_curve
+from minigrad.viz.tiles import attention_tiles
 from minigrad.viz.timeline import token_timeline
 from minigrad.viz.written import passages, token_rows
 
@@ -99,6 +115,7 @@ __all__ = [
     "COURSE",
     "Node",
     "attention_maps",
+    "attention_tiles",
     "bars",
     "beam_tree",
     "cache_blocks",
@@ -115,9 +132,12 @@ __all__ = [
     "loss_surface",
     "matrix_product",
     "passages",
+    "rank_items",
+    "rank_timeline",
     "roofline",
     "running_mean",
     "save",
+    "sliced_products",
     "stacked_bars",
     "style",
     "table",

@@ -32,6 +32,12 @@ COLORS = {
     "prefill": BLUE,
     "decode": ORANGE,
     "cache": GREEN,
+    # what ranks do
+    "compute": BLUE,
+    "communicate": GREEN,
+    "communication": GREEN,
+    "message": SKY,
+    "weight gradient": PURPLE,
     # what the eye is led to, and away from
     "highlight": ORANGE,
     "muted": GREY,

@@ -6,6 +6,7 @@ data-parallel training of a model with 100 million parameters on all GPUs and on
 Bus bandwidth of an AllReduce of n bytes in t seconds over P ranks is 2(P − 1)/P·n/t.
 """
 
+import functools
 import os
 import statistics
 import sys
@@ -14,6 +15,7 @@ import time
 import cupy
 import numpy as np
 
+import minigrad as mg
 from minigrad import distributed as dist
 from minigrad import optim
 from minigrad.distributed.data_parallel import DataParallel
@@ -61,13 +63,14 @@ def bandwidths(comm, say):
     measured = {}
     for nbytes in SIZES:
         x = cupy.ones(nbytes // 4, np.float32)
-        ours = measured[nbytes] = seconds(lambda x=x: comm.all_reduce(x), synchronize, comm)
+        call = functools.partial(comm.all_reduce, x)
+        ours = measured[nbytes] = seconds(call, synchronize, comm)
         bus = 2 * (comm.size - 1) / comm.size * nbytes / 1e9
         theirs = float("nan")
         if peer is not None:
             torch, group = peer
-            y = torch.ones(nbytes // 4, device="cuda")
-            theirs = seconds(lambda y=y: group.all_reduce(y), torch.cuda.synchronize, comm)
+            call = functools.partial(group.all_reduce, torch.ones(nbytes // 4, device="cuda"))
+            theirs = seconds(call, torch.cuda.synchronize, comm)
         say(
             f"{nbytes:>14,} {bus / ours:8.1f} {bus / theirs:8.1f} {theirs / ours:6.2f} "
             f"{ours * 1e6:9.1f}"
@@ -103,7 +106,6 @@ def tokens_a_second(comm, batch=8, steps=8):
     ids = cupy.asarray(np.random.default_rng(comm.rank).integers(0, 32_768, (batch, 1025)))
     optimizer = optim.AdamW(model.parameters(), lr=1e-4)
     parallel = DataParallel(model, comm)
-    import minigrad as mg
 
     def step():
         optimizer.zero_grad()

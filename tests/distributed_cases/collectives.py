@@ -30,6 +30,9 @@ def collectives(comm):
         "reduce_scatter": comm.reduce_scatter(x),
         "all_to_all": comm.all_to_all(x),
         "all_to_all, other axes": comm.all_to_all(x, 0, 1),
+        "a number": comm.all_reduce(x[0, 0].reshape(())),
+        "turned": comm.all_gather(x.T),
+        "nothing": comm.all_gather(x[:0]),
     }
 
 
@@ -50,9 +53,13 @@ def check_collectives(results):
             "reduce_scatter": total[own],
             "all_to_all": X[:, own].reshape(8, 3),
             "all_to_all, other axes": np.concatenate(list(X[:, own]), 1),
+            "a number": total[0, 0],
+            "turned": X.swapaxes(1, 2).reshape(12, 8),
+            "nothing": np.zeros((0, 3)),
         }
         for name in want:
             np.testing.assert_allclose(got[name], want[name], rtol=1e-14, atol=1e-14, err_msg=name)
+            assert np.shape(got[name]) == np.shape(want[name])
 
 
 def under_way(comm):

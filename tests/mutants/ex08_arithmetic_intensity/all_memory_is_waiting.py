@@ -1,4 +1,4 @@
-"""all time of the memory is waiting, also where the arithmetic takes longer"""
+"""the memory time of math-limited pieces is counted, too"""
 
 
 def step_time(ops, peak, bandwidth):

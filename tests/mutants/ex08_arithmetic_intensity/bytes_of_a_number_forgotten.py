@@ -1,4 +1,4 @@
-"""the bytes of a number are forgotten, or counted twice"""
+"""the bytes of a number are forgotten"""
 
 
 def smallest_tile(peak, bandwidth, itemsize):

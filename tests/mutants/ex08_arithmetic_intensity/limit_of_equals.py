@@ -1,4 +1,4 @@
-"""it is the other way round: what takes longer is the limit"""
+"""both take equally long: that counts as memory-limited"""
 
 
 def limit(flops, nbytes, peak, bandwidth):

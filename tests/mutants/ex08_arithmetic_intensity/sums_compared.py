@@ -1,4 +1,4 @@
-"""the sums are compared; each piece has to end before the next"""
+"""the longer of the two times is taken for each piece, not for the sums"""
 
 
 def step_time(ops, peak, bandwidth):

@@ -1,4 +1,4 @@
-"""it is the largest tile that is still memory-limited, one step too small"""
+"""a tile whose ratio only equals the machine's is still memory-limited"""
 
 
 def smallest_tile(peak, bandwidth, itemsize):

@@ -1,4 +1,4 @@
-"""one step too large, as if a multiplication and an addition were 1 FLOP"""
+"""one step too large, as with 1 FLOP for a multiplication and an addition"""
 
 
 def smallest_tile(peak, bandwidth, itemsize):

@@ -1,4 +1,4 @@
-"""it is the largest tile that is still memory-limited, one step too small"""
+"""one step too small: it is the largest tile that is still memory-limited"""
 
 
 def smallest_tile(peak, bandwidth, itemsize):

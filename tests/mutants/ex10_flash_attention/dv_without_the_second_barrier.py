@@ -1,4 +1,4 @@
-"""a barrier is missing between the two lines"""
+"""a barrier is missing between the end of one pass of the loop and the beginning of the next"""
 
 
 @cuda.jit

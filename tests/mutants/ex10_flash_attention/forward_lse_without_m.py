@@ -1,4 +1,4 @@
-"""the log-sum-exp lacks the largest score, m"""
+"""the log-sum-exp lacks the largest score: it is m + log(l)"""
 
 
 @cuda.jit

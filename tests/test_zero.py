@@ -1,0 +1,365 @@
+"""ZeRO: equal to one device, in the bytes of memory and of messages that the table says."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from distributed_cases.data_parallel import built
+from distributed_cases.zero import CASES
+from minigrad import distributed as dist
+from minigrad import nn
+from minigrad.distributed.zero import ZeRO
+from minigrad.models import GPT, GPTConfig
+from minigrad.optim import SGD, AdamW
+from minigrad.perf import live_bytes
+from minigrad.training import next_token_loss
+
+KAPPA = 12  # bytes a parameter: float32 master weights, m and v
+BANDWIDTH = 1e9  # bytes a second
+WIRES = dist.FullyConnected(alpha=0.0, bandwidth=BANDWIDTH)
+IDS = np.random.default_rng(2).integers(11, size=(8, 6))
+
+
+def table(stage, psi, P):
+    """Bytes of model states a rank holds, for psi parameters on P ranks."""
+    return {
+        0: (2 + 2 + KAPPA) * psi,
+        1: 2 * psi + 2 * psi + KAPPA * psi / P,
+        2: 2 * psi + (2 + KAPPA) * psi / P,
+        3: (2 + 2 + KAPPA) * psi / P,
+    }[stage]
+
+
+def small(dtype="bfloat16", width=12, **changes):
+    """A GPT; with width 12 all its parts have sizes that 8 divides."""
+    return GPT(GPTConfig(12, 8, width, 3, 3, **changes), seed=1).astype(dtype)
+
+
+def a_step(comm, stage, make=small, zero_grad=False, **options):
+    """(bytes of model states, Ψ, padding) after a step whose gradients are still there."""
+    zero = ZeRO(model := make(), comm, stage, **options)
+    psi = sum(p.size for p in model.parameters())
+    x = IDS + comm.rank
+    loss = next_token_loss(zero, x[:, :-1], x[:, 1:])
+    zero.backward(loss)
+    zero.step()
+    if zero_grad:
+        zero.zero_grad()
+    return live_bytes(zero, without=[comm]), psi, zero.padding
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_training_equals_one_device(name):
+    case = CASES[name]
+    case.check(dist.run(case.fn, case.size).results)
+
+
+# Memory
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_model_states_are_those_of_the_table(stage, size, dtype):
+    run = dist.run(a_step, size, args=(stage, functools.partial(small, dtype)))
+    for held, psi, padding in run:
+        assert padding == 0
+        assert held == table(stage, psi, size)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_padding_is_stated_and_counted(stage, size):
+    make = functools.partial(small, "bfloat16", 15, bias=True)
+    blocks, rest = make().blocks[0].num_parameters, None
+    rest = make().num_parameters - 3 * blocks
+    for held, psi, padding in dist.run(a_step, size, args=(stage, make)):
+        assert padding == 3 * (-blocks % size) + -rest % size
+        assert held == table(stage, psi + padding, size)
+    assert padding > 0
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_float32_weights_are_their_own_master(stage):
+    make = functools.partial(small, "float32")
+    held, psi, _ = dist.run(a_step, 4, args=(stage, make))[2]
+    shares = [1 if stage >= s else 4 for s in (3, 2, 1)]  # in quarters of weights, gradients, m, v
+    weights, gradients, states = shares
+    assert held == 4 * psi * (weights + gradients + 2 * states) / 4
+
+
+def test_without_gradients_only_weights_and_states_are_held():
+    for stage, left in ((0, 2 + 12), (1, 2 + 3), (2, 2 + 3), (3, 0.5 + 3)):
+        held, psi, _ = dist.run(functools.partial(a_step, zero_grad=True), 4, args=(stage,))[1]
+        assert held == left * psi
+
+
+class Spy(nn.Linear):
+    """A layer that calls back when it runs."""
+
+    def forward(self, x):
+        self.called()
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(("prefetch", "gathered"), [(False, 1), (True, 2)])
+def test_stage_3_holds_one_block_and_the_one_fetched_ahead(prefetch, gathered):
+    count, width = 4, 8
+
+    def main(comm):
+        model = nn.Sequential(*(Spy(width, width, bias=False) for _ in range(count)))
+        zero = ZeRO(model, comm, 3, prefetch=prefetch)
+        seen = []
+        for block in model:
+            block.block.called = lambda: (
+                comm.barrier(),  # what was fetched ahead has come
+                seen.append(live_bytes(zero, without=[comm])),
+            )
+        at_rest = live_bytes(zero, without=[comm])
+        zero.backward((zero(np.ones((2, width), np.float32)) ** 2).sum())
+        return at_rest, seen
+
+    n = 4 * width * width
+    for at_rest, seen in dist.run(main, 4):
+        assert at_rest == count * n / 4
+        forward, backward = seen[:count], seen[count:]
+        assert len(backward) == count
+        assert forward == [at_rest + gathered * n] * (count - 1) + [at_rest + n]
+        assert backward[0] == at_rest + gathered * n
+
+
+def test_stage_3_weights_are_nan_while_they_are_elsewhere():
+    def main(comm):
+        zero = ZeRO(model := small(), comm, 3)
+        return [np.isnan(p.data.astype("f4")).all() for p in model.parameters()], zero.state_dict()
+
+    there, state = dist.run(main, 2)[0]
+    assert all(there)
+    wanted = small().state_dict()
+    assert list(state) == list(wanted)
+    assert all(np.array_equal(state[name], wanted[name]) for name in wanted)
+
+
+# Messages
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_stages_0_to_2_send_what_an_all_reduce_sends(stage, size):
+    run = dist.run(functools.partial(a_step, algorithm="ring"), size, args=(stage,))
+    n = 2 * run[0][1]  # bytes of gradients, and of weights
+    half = (size - 1) * n / size
+    gradients, weights = run.traffic.sent(phase="gradients"), run.traffic.sent(phase="weights")
+    assert gradients == [2 * half if stage == 0 else half] * size
+    assert weights == [0 if stage == 0 else half] * size
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_stage_3_sends_half_as_much_again(size):
+    def main(comm):
+        model = nn.Sequential(*(nn.Linear(16, 16) for _ in range(3))).astype("bfloat16")
+        zero = ZeRO(model, comm, 3, algorithm="ring")
+        zero.backward((zero(mg.tensor(np.ones((2, 16)), dtype="bfloat16")) ** 2).sum())
+        zero.step()
+        return model.num_parameters
+
+    run = dist.run(main, size)
+    n = 2 * run[0]
+    assert run.traffic.sent(phase="weights") == [2 * (size - 1) * n / size] * size
+    assert run.traffic.sent(phase="gradients") == [(size - 1) * n / size] * size
+
+
+def test_stage_3_gathers_what_is_in_no_block_once():
+    run = dist.run(functools.partial(a_step, algorithm="ring"), 4, args=(3,))
+    blocks = 3 * small().blocks[0].num_parameters
+    rest = small().num_parameters - blocks
+    assert run.traffic.sent(phase="weights") == [3 / 4 * 2 * (2 * blocks + rest)] * 4
+
+
+def test_accumulation_reduces_once_below_stage_2_and_every_time_above():
+    def main(comm, stage):
+        zero = ZeRO(small(), comm, stage, algorithm="ring")
+        for last in (False, False, True):
+            zero.backward(next_token_loss(zero, IDS[:, :-1], IDS[:, 1:]), reduce=last)
+
+    sent = [dist.run(main, 2, args=(s,)).traffic.bytes(phase="gradients") for s in range(4)]
+    n = 2 * small().num_parameters
+    assert sent == [2 * n, n, 3 * n, 3 * n]
+
+
+def test_prefetch_hides_the_gathering_of_all_blocks_but_the_first():
+    count, width = 4, 32
+    n = width * width
+
+    def main(comm, prefetch):
+        model = nn.Sequential(*(nn.Linear(width, width, bias=False) for _ in range(count)))
+        zero = ZeRO(model, comm, 3, prefetch=prefetch, algorithm="ring", work=10e-6 / n)
+        comm.barrier()
+        begin = comm.clock
+        zero(np.ones((2, width), np.float32))
+        return comm.clock - begin
+
+    gather = 3 / 4 * 4 * n / BANDWIDTH  # 3.1 µs, less than the 10 µs that a block works
+    times = [dist.run(main, 4, args=(on,), topology=WIRES)[0] for on in (True, False)]
+    assert times[0] == pytest.approx(count * 10e-6 + gather, rel=1e-9)
+    assert times[1] == pytest.approx(count * (10e-6 + gather), rel=1e-9)
+
+
+# Half precision, and models with corners
+
+
+def test_master_weights_keep_updates_that_half_precision_would_lose():
+    def main(comm, stage):
+        model = small()
+        before = model.head.weight.data.astype("f4")
+        zero = ZeRO(model, comm, stage, functools.partial(AdamW, lr=3e-6, weight_decay=0.0))
+        for _ in range(40):
+            zero.backward(next_token_loss(zero, IDS[:, :-1], IDS[:, 1:]))
+            zero.step()
+            zero.zero_grad()
+        return np.abs(zero.state_dict()["head.weight"].astype("f4") - before)
+
+    def halves_only():
+        model = small()
+        before = model.head.weight.data.astype("f4")
+        optimizer = AdamW(model.parameters(), lr=3e-6, weight_decay=0.0)
+        for _ in range(40):
+            optimizer.zero_grad()
+            next_token_loss(model, IDS[:, :-1], IDS[:, 1:]).backward()
+            optimizer.step()
+        return np.abs(model.head.weight.data.astype("f4") - before)
+
+    for stage in range(4):
+        moved = dist.run(main, 2, args=(stage,))[1]
+        assert moved.mean() == pytest.approx(40 * 3e-6, rel=0.5)
+    assert halves_only().mean() < 0.5 * moved.mean()
+
+
+def losses_of(stage, size, make, steps=3, mask=None):
+    def main(comm):
+        mg.manual_seed(6)
+        zero = ZeRO(make(), comm, stage, functools.partial(SGD, lr=0.1, momentum=0.9))
+        losses = []
+        for _ in range(steps):
+            logits = zero(IDS[:, :-1], mask=mask)
+            loss = mg.cross_entropy(logits, IDS[:, 1:])
+            zero.backward(loss)
+            zero.step()
+            zero.zero_grad()
+            losses.append(loss.item())
+        return losses
+
+    return dist.run(main, size)[size - 1]
+
+
+def test_dropout_and_masks_go_through_the_second_run_of_a_block():
+    make = functools.partial(small, "float64", dropout=0.3)
+    mask = np.ones((8, 5), bool)
+    mask[2, :2] = False
+    wanted = losses_of(1, 1, make, mask=mask)
+    assert wanted != losses_of(1, 1, make)
+    for stage in (2, 3):
+        np.testing.assert_allclose(losses_of(stage, 2, make, mask=mask), wanted, rtol=1e-12)
+
+
+class Shared(nn.Module):
+    """Two blocks that share a layer, one block without parameters, one frozen."""
+
+    def __init__(self):
+        mg.manual_seed(8)
+        layer = nn.Linear(6, 6)
+        both = nn.Sequential(layer, nn.Linear(6, 6)), nn.Sequential(nn.Linear(6, 6), layer)
+        self.blocks = nn.ModuleList([both[0], nn.Dropout(0.0), both[1], nn.Linear(6, 2)])
+        for p in self.blocks[3].parameters():
+            p.requires_grad_(False)
+        self.astype("float64")
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def test_shared_and_frozen_parameters():
+    x = np.random.default_rng(0).normal(size=(5, 6))
+    model = Shared()
+    optimizer = SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (model(x) ** 2).sum().backward()
+        optimizer.step()
+
+    def main(comm, stage):
+        zero = ZeRO(Shared(), comm, stage, functools.partial(SGD, lr=0.1))
+        for _ in range(2):
+            zero.backward((zero(x) ** 2).sum())
+            zero.step()
+            zero.zero_grad()
+        return zero.state_dict()
+
+    for stage in range(4):
+        state = dist.run(main, 3, args=(stage,))[1]
+        for name, value in model.state_dict().items():
+            np.testing.assert_allclose(state[name], value, rtol=1e-12, err_msg=name)
+
+
+def test_blocks_can_be_named_and_evaluated_without_a_graph():
+    def main(comm):
+        model = built()
+        zero = ZeRO(model, comm, 3, blocks=[model.blocks[1], model.head])
+        with mg.no_grad():
+            return zero(IDS).data
+
+    with mg.no_grad():
+        wanted = built()(IDS).data
+    np.testing.assert_array_equal(dist.run(main, 2)[1], wanted)
+
+
+# Bad input
+
+
+def test_a_stage_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="stage is 4; expected 0, 1, 2 or 3"):
+        dist.run(lambda comm: ZeRO(small(), comm, 4), 1)
+
+
+def test_a_step_needs_gradients():
+    with pytest.raises(ValueError, match=r"step: there are no gradients; backward\(\) comes first"):
+        dist.run(lambda comm: ZeRO(small(), comm, 2).step(), 2)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_a_parameter_without_gradient_is_named(stage):
+    def main(comm):
+        model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        zero = ZeRO(model, comm, stage)
+        zero.backward(sum((p**2).sum() for p in model[0].parameters()))
+
+    with pytest.raises(dist.DistributedError, match=r"rank \d: no gradient came to 1\.weight"):
+        dist.run(main, 2)
+
+
+def test_a_block_of_two_dtypes_is_refused():
+    def main(comm):
+        model = nn.Sequential(nn.Linear(2, 2))
+        model[0].weight.data = model[0].weight.data.astype("float64")
+        ZeRO(model, comm, 1)
+
+    with pytest.raises(TypeError, match="a block's parameters have dtypes float32, float64"):
+        dist.run(main, 2)
+
+
+def test_clipping_refuses_what_is_not_finite():
+    def main(comm):
+        model = nn.Sequential(nn.Linear(2, 2))
+        zero = ZeRO(model, comm, 2)
+        x = np.full((1, 2), np.inf if comm.rank else 1.0, np.float32)
+        zero.backward(zero(x).sum())
+        zero.clip_grad_norm(1.0)
+
+    with pytest.raises(FloatingPointError, match="the gradients' norm is (inf|nan)"):
+        dist.run(main, 2)
+    with pytest.raises(ValueError, match="max_norm must be positive, got 0"):
+        dist.run(lambda comm: ZeRO(small(), comm, 2).clip_grad_norm(0), 1)
