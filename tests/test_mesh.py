@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from distributed_cases import mesh
 
 from minigrad import distributed as dist
+from minigrad.distributed.mesh_training import MeshTraining
 
 
 def test_the_last_axis_varies_fastest():
@@ -57,4 +59,41 @@ def test_meshes_that_cannot_be(sizes, words):
 def test_an_axis_that_there_is_not():
     main = lambda comm: dist.Mesh(comm, data=2, tensor=2).along("pipeline")
     with pytest.raises(ValueError, match="no axis 'pipeline'; expected one of 'data', 'tensor'"):
+        dist.run(main, 4)
+
+
+@pytest.mark.parametrize("name", mesh.CASES)
+def test_two_schemes_together_train_as_one_device_does(name):
+    fn, size, check = mesh.CASES[name]
+    check(dist.run(fn, size))
+
+
+@pytest.mark.parametrize("name", mesh.LARGER)
+def test_three_and_four_together(name):
+    fn, size, check = mesh.LARGER[name]
+    check(dist.run(fn, size))
+
+
+@pytest.mark.parametrize(
+    ("model", "axes", "options", "words"),
+    [
+        ({}, {"data": 2, "depth": 2}, {}, "axis 'depth'; expected 'data', 'expert'"),
+        ({}, {"expert": 4}, {}, "'expert' has 4 ranks, and the model no experts"),
+        ({"experts": True}, {"expert": 2, "tensor": 2}, {}, "'tensor' has 2 ranks, expected 1"),
+        ({"experts": True}, {"pipeline": 4}, {"balance": 0.1}, "give balance=0, or 1 stage, not 4"),
+        ({"tie_weights": True}, {"pipeline": 2, "tensor": 2}, {}, "give tie_weights=False"),
+    ],
+)
+def test_what_cannot_be_combined(model, axes, options, words):
+    main = lambda comm: MeshTraining(mesh.built(**model), dist.Mesh(comm, **axes), **options)
+    with pytest.raises(ValueError, match=words):
+        dist.run(main, 4)
+
+
+def test_a_batch_that_does_not_divide():
+    def main(comm):
+        training = MeshTraining(mesh.built(), dist.Mesh(comm, data=4))
+        training.step(np.zeros((6, 8), int), np.zeros((6, 8), int))
+
+    with pytest.raises(ValueError, match="a batch of 6 does not divide among 4 ranks"):
         dist.run(main, 4)

@@ -23,6 +23,8 @@ class Handle:
         """Wait for the result: an array, or None for what was sent."""
         if not self._done:
             self._result, self._done = self._finish(), True
+            self._finish = None  # and what it held
+            self._finish = None  # and what it held
         return self._result
 
 

@@ -7,6 +7,8 @@ the ranks' mean losses is the loss of the whole, and its gradients are the mean 
 an AllReduce as in data parallelism.
 """
 
+from functools import partial
+
 from minigrad import backend, nn
 from minigrad.distributed.gradients import all_reduce_gradients
 from minigrad.distributed.layouts import positions, shard
@@ -16,26 +18,21 @@ from minigrad.nn.layers import one_of
 from minigrad.ops import cross_entropy
 
 
-class ContextParallelAttention(nn.MultiHeadAttention):
-    """A MultiHeadAttention, with its parameters, for sequences whose shards the ranks hold."""
-
-    def __init__(self, attention, comm, kind, layout):
-        vars(self).update(vars(attention))
-        self.comm, self.kind, self.layout = comm, kind, layout
-
-    def attend(self, q, k, v, mask):
-        if mask is not None:
-            raise ValueError(
-                f"ContextParallelAttention: rank {self.comm.rank} was given a mask; only causal "
-                "ones are computed here"
-            )
-        if self.kind == "ulysses":
-            return ulysses_attention(q, k, v, self.comm, self.causal)
-        return ring_attention(q, k, v, self.comm, self.causal, layout=self.layout)
+def attend(q, k, v, mask, *, comm, causal, kind, layout):
+    """Attention of this rank's positions to those of all ranks: what a MultiHeadAttention does in
+    place of its own ``attend``."""
+    if mask is not None:
+        raise ValueError(
+            f"context_parallel: rank {comm.rank} was given a mask; only causal ones are computed "
+            "here"
+        )
+    if kind == "ulysses":
+        return ulysses_attention(q, k, v, comm, causal)
+    return ring_attention(q, k, v, comm, causal, layout=layout)
 
 
 def context_parallel(model, comm, kind="ring", layout="contiguous"):
-    """Put ContextParallelAttention in the place of each MultiHeadAttention; returns the model.
+    """Let each MultiHeadAttention of a model attend across ranks; returns the model.
 
     Arguments: kind, "ring" or "ulysses"; layout, of ``layouts``: Ulysses takes "contiguous" alone.
     Dropout, which each rank draws for itself, and latent attention are refused. Raises ValueError.
@@ -52,9 +49,9 @@ def context_parallel(model, comm, kind="ring", layout="contiguous"):
             raise ValueError(f"context_parallel: {name} drops with p = {module.p}; expected 0")
         if isinstance(module, nn.MultiHeadLatentAttention):
             raise ValueError(f"context_parallel: {name} is a MultiHeadLatentAttention, which stays")
-        for attribute, child in module.children():
-            if type(child) is nn.MultiHeadAttention:
-                setattr(module, attribute, ContextParallelAttention(child, comm, kind, layout))
+        if isinstance(module, nn.MultiHeadAttention):
+            options = dict(comm=comm, causal=module.causal, kind=kind, layout=layout)
+            module.attend = partial(attend, **options)
     return model
 
 

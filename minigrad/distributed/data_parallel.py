@@ -108,7 +108,7 @@ class DataParallel:
     def _complete(self):
         """See to parameters that this backward pass did not come to."""
         for bucket in self.buckets:
-            for p in list(bucket.missing):
+            for p in [p for p in bucket.views if p in bucket.missing]:
                 if p.grad is None and not self.allow_unused:
                     raise unused("DataParallel", self.names[p], self.comm)
                 bucket.add(p, 0)

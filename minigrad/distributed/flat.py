@@ -85,9 +85,12 @@ def outermost_blocks(module):
 
 
 def in_groups(module, blocks):
-    """Lists of the parameters that require gradients: one a block, and last what is in none or in
-    several of them."""
+    """Lists of the parameters that require gradients: one a block, and last what belongs to no
+    block, or not to one alone."""
+    within = {id(part) for block in blocks for _, part in block.named_modules()}
     holders = Counter(id(p) for block in blocks for p in block.parameters())
+    holders.update({id(p) for _, owner, _, p in module.places() if id(owner) not in within})
     own = [[p for p in block.parameters() if holders[id(p)] == 1] for block in blocks]
-    rest = [p for p in module.parameters() if holders[id(p)] != 1]
+    taken = {id(p) for group in own for p in group}
+    rest = [p for p in module.parameters() if id(p) not in taken]
     return [[p for p in group if p.requires_grad] for group in [*own, rest]]

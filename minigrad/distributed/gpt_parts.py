@@ -9,7 +9,12 @@ from minigrad.models import GPT
 
 class GPTPart(nn.Module):
     """Some blocks of a GPT that follow each other; the first part has the embeddings too, the last
-    one the norm and the head. Parameters keep the names that they have in the model."""
+    one the norm and the head. Parameters keep the names that they have in the model.
+
+    ``positions`` (L,) says where the tokens of all inputs stand, in place of 0 to L − 1.
+    """
+
+    positions = None
 
     def __init__(self, model, start, stop):
         self.config, self.start = model.config, start
@@ -52,7 +57,8 @@ class GPTPart(nn.Module):
             )
         x = self.token_embedding(ids)
         if self.config.positions == "learned":
-            x = x + self.position_embedding.weight[past : past + ids.shape[1]]  # + (L, D)
+            places = slice(past, past + ids.shape[1]) if self.positions is None else self.positions
+            x = x + self.position_embedding.weight[places]  # (B, L, D) + (L, D)
         return self.dropout(x)
 
     def between(self, ids):

@@ -10,7 +10,7 @@ whose optimizer takes κ = 12 (float32 master weights and Adam's m and v), on P 
     3      weights, too        (2 + 2 + κ)·Ψ/P         3: AllGather twice, ReduceScatter
 
 Parameters lie side by side in flat arrays (``flat``), one for each block of the model, padded to a
-multiple of P; rank r owns share r of each. Source: Rajbhandari et al. 2020; Zhao et al. 2023 (FSDP).
+multiple of P; rank r owns share r. Source: Rajbhandari et al. 2020; Zhao et al. 2023 (FSDP).
 """
 
 import contextlib
@@ -81,10 +81,17 @@ class ZeRO:
         self.unit_of = {p: unit for unit in self.units for p in unit.views}
         self.optimizer = optimizer([unit.shard for unit in self.units])
         self.in_backward, self.under_way = False, None
+        self.shared = None  # the unit that blocks need beside their own
         if stage == 3:
-            for block, unit in zip(blocks, units):
-                if unit:
-                    _replace(module, block, Gathered(block, unit, self))
+            self._wrap(blocks, units)
+
+    def _wrap(self, blocks, units):
+        """Let blocks gather what they need, and see which of them need more than their own."""
+        for block, unit in zip(blocks, units):
+            if unit is not None:
+                _replace(self.module, block, Gathered(block, unit, self))
+            if any(p in self.rest.views for p in block.parameters() if self.rest is not None):
+                self.shared = self.rest
 
     def __call__(self, *args, **kwargs):
         """What the module makes of this rank's share of the batch."""
@@ -108,13 +115,13 @@ class ZeRO:
         if self.stage == 3 and self.prefetch and self.blocks:
             self._begin_gather(self.blocks[-1])
         try:
-            with engine.state(on_leaf=self._on_leaf):
+            with self.gathered(self.shared, runs=False), engine.state(on_leaf=self._on_leaf):
                 loss.backward(gradient)
         finally:
             self.in_backward = False
         self._settle()
-        for p in (p for unit in self.units for p in unit.missing):
-            raise unused("ZeRO", self.names[p], self.comm)
+        if missed := [p for unit in self.units for p in unit.views if p in unit.missing]:
+            raise unused("ZeRO", self.names[missed[0]], self.comm)
 
     def step(self):
         """Update this rank's shares, and let all have the new weights (stage 3: when needed)."""
@@ -161,7 +168,7 @@ class ZeRO:
         """{dotted name: array}: the whole model on every rank, which all call together."""
         state = {}
         for unit in self.units:
-            with self.gathered(unit, work=0) if self.stage == 3 else contextlib.nullcontext():
+            with self.gathered(unit, runs=False) if self.stage == 3 else contextlib.nullcontext():
                 state.update({self.names[p]: p.data.copy() for p in unit.views})
         frozen = {name: p.data.copy() for p, name in self.names.items() if p not in self.unit_of}
         return {name: {**state, **frozen}[name] for name in self.names.values()}
@@ -204,8 +211,8 @@ class ZeRO:
     # Weights in stage 3: there while they are used.
 
     @contextlib.contextmanager
-    def gathered(self, unit, work=None):
-        """The unit's parameters are there inside of this block."""
+    def gathered(self, unit, runs=True):
+        """Inside of this, the parameters of a unit (if any) are there, to be run or to be read."""
         if unit is None:
             yield
             return
@@ -213,10 +220,11 @@ class ZeRO:
             self._begin_gather(unit)
         handle, unit.coming = unit.coming, None
         unit.show(handle.wait())
-        if self.prefetch and unit in self.blocks and work is None:
+        if runs and self.prefetch and unit in self.blocks:
             self._begin_gather(self._next(unit))
         try:
-            self.comm.compute(self.work * unit.size if work is None else work, "forward")
+            if runs:
+                self.comm.compute(self.work * unit.size, "forward")
             yield
         finally:
             unit.hide()
