@@ -199,7 +199,10 @@ def test_a_trace_that_a_viewer_opens(tmp_path):
         (1, "forward", 0.0, 500_000.0),
     }
     assert all(row["dur"] == pytest.approx(1e6) for row in spans if row["name"] == "all_reduce")
+    assert run.timeline().axes[0].get_xlabel().startswith("time")
     assert dist.run(main, 65).events is None
+    with pytest.raises(ValueError, match="timeline: no events were kept"):
+        dist.run(main, 65).timeline()
     with pytest.raises(ValueError, match="no events were kept; run"):
         dist.run(main, 65).save_trace(tmp_path / "none.json")
 

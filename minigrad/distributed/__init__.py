@@ -1,12 +1,11 @@
 """Many devices: collectives and parallel schemes, simulated to the byte or real on MPI and NCCL.
 
-from minigrad import distributed as dist
+``run(main, 8)`` calls ``main(comm)`` on eight ranks, each with its Communicator; what it leaves, a
+Run, has what they returned, the seconds that it would have taken, and which bytes went where.
 
-def main(comm):
-    return comm.all_reduce(np.full(4, comm.rank))
-
-run = dist.run(main, 8)
-run[0], run.seconds, run.traffic
+Read ``communicator`` first, then ``algorithms``, then a file for each scheme: ``data_parallel``,
+``zero``, ``tensor_parallel``, ``sequence_parallel``, ``pipeline``, ``expert_parallel``, ``ulysses``
+and ``ring_attention``; ``mesh`` and ``mesh_training`` put them together.
 """
 
 from minigrad.distributed.communicator import Communicator, Handle

@@ -30,11 +30,22 @@ class Run(Sequence):
     def __len__(self):
         return len(self.results)
 
+    def timeline(self, **options):
+        """A picture of what each rank did when; options as for ``viz.rank_timeline``."""
+        from minigrad.viz import rank_timeline
+
+        events = self._kept("timeline")
+        spans = [(e.rank, e.begin, e.end, e.name, e.kind) for e in events]
+        return rank_timeline(spans, **options)
+
     def save_trace(self, path):
         """Write the timeline as a .json file that https://ui.perfetto.dev opens."""
+        tracing.save(self._kept("save_trace"), path)
+
+    def _kept(self, what):
         if self.events is None:
-            raise ValueError("save_trace: no events were kept; run(…, trace=True) keeps them")
-        tracing.save(self.events, path)
+            raise ValueError(f"{what}: no events were kept; run(…, trace=True) keeps them")
+        return self.events
 
     def __repr__(self):
         if self.seconds is None:
