@@ -39,7 +39,7 @@ class Communicator:
     ``op`` is "sum", "mean", "prod", "max" or "min". ``algorithm`` names one of
     ``algorithms.CHOICES``; None takes the engine's own choice. With ``async_op=True`` a call
     returns a Handle at once, and what the rank does until ``wait()`` overlaps with it (for arrays;
-    it has no derivative).
+    it has no derivative; x must stay as it is until then).
 
     Raises ValueError for roots, axes and shares that do not fit, TypeError for what is no numeric
     array, DistributedError where ranks do not agree or one of them has failed.
@@ -144,7 +144,8 @@ class Communicator:
 
     @property
     def clock(self):
-        """The rank's time in seconds, from the beginning of the run."""
+        """The rank's time in seconds: simulated, from the beginning of the run; on real engines
+        from some moment on."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------- for engines
@@ -165,15 +166,21 @@ class Communicator:
                 if collective != "all_to_all_rows":
                     parameters["algorithm"] = algorithm
                 return primitive(x, comm=self, **parameters)
-            if x.requires_grad:
-                raise TypeError(
-                    f"{collective}: async_op=True takes arrays, or Tensors that need no gradient"
-                )
-            x = engine.plain(x)
+            x = self._untraced(f"{collective}: async_op=True", x)
         return self._begin(collective, self._array(collective, x), algorithm, parameters, async_op)
+
+    def _untraced(self, what, x):
+        """A Tensor's array. Raises TypeError where a derivative would be lost."""
+        while isinstance(x, engine.Traced):
+            if x.node is not None or x.tangent is not None:
+                raise TypeError(f"{what} takes arrays, or Tensors that need no gradient")
+            x = x.data
+        return x
 
     def _array(self, what, x):
         """x as an array that can travel. Raises TypeError, or ValueError for another device."""
+        if isinstance(x, np.ma.MaskedArray):
+            raise TypeError(f"{what}: rank {self.rank} gave a masked array; fill it first")
         if not backend.is_array(x):
             raise TypeError(
                 f"{what}: rank {self.rank} gave {_told(x)}; every rank gives an array of the same "
@@ -183,7 +190,7 @@ class Communicator:
             raise TypeError(f"{what}: rank {self.rank} gave {x.dtype}; expected numbers")
         if not x.dtype.isnative:
             raise TypeError(f"{what}: {x.dtype} has its bytes swapped; expected this machine's")
-        return x
+        return np.asarray(x) if isinstance(x, np.ndarray) else x
 
     def _check(self, collective, x, algorithm, parameters):
         """Raise for arguments that fit no group of this size."""
@@ -194,17 +201,15 @@ class Communicator:
                 f"{', '.join(map(repr, choices))}"
             )
         if "root" in parameters:
-            self._member(collective, "root", parameters["root"])
+            parameters["root"] = self._member(collective, "root", parameters["root"])
         if "op" in parameters:
             self._check_op(collective, x, parameters["op"])
         shape = np.shape(x)
-        for name in ("axis", "split_axis", "concat_axis"):
-            if name in parameters and not -len(shape) <= operator.index(parameters[name]) < len(
-                shape
-            ):
-                raise ValueError(
-                    f"{collective}: {name} is {parameters[name]} for x of shape {shape}"
-                )
+        for name in parameters.keys() & {"axis", "split_axis", "concat_axis"}:
+            axis = operator.index(parameters[name])
+            if not -len(shape) <= axis < len(shape):
+                raise ValueError(f"{collective}: {name} is {axis} for x of shape {shape}")
+            parameters[name] = axis % len(shape)
         if collective in NEEDS_SHARES:
             axis = parameters[NEEDS_SHARES[collective]]
             if shape[axis] % self.size:
@@ -220,8 +225,12 @@ class Communicator:
             known = ", ".join(map(repr, collectives.OPS))
             raise ValueError(f"{collective}: op is {op!r}; expected one of {known}")
         dtype = getattr(x, "dtype", None)
-        if op == "mean" and dtype is not None and not backend.is_floating(dtype):
+        if dtype is None or backend.is_floating(dtype):
+            return
+        if op == "mean":
             raise TypeError(f"{collective}: the mean of {dtype} is none; use op='sum'")
+        if dtype.kind == "V":
+            raise TypeError(f"{collective}: there is no {op} of {dtype}")
 
     def _check_counts(self, shape, send_counts, recv_counts):
         for name, counts in (("send_counts", send_counts), ("recv_counts", recv_counts)):
@@ -241,6 +250,25 @@ class Communicator:
         if not 0 <= rank < self.size:
             raise ValueError(f"{what}: {name} is {rank}; expected 0 to {self.size - 1}")
         return rank
+
+    def _tag(self, what, tag):
+        """A tag as an int. Raises ValueError for one that MPI need not have."""
+        tag = operator.index(tag)
+        if not 0 <= tag < 32767:
+            raise ValueError(f"{what}: tag is {tag}; expected 0 to 32766")
+        return tag
+
+    def _partners(self, dest, source):
+        """Whether a send_recv stays on this rank. Raises ValueError for ranks that are none, and
+        where what a rank sends to itself would not be received, or the other way round."""
+        self._member("send_recv", "dest", dest)
+        self._member("send_recv", "source", source)
+        if dest != source and self.rank in (dest, source):
+            raise ValueError(
+                f"send_recv: dest is {dest} and source {source} on rank {self.rank}; with itself, "
+                "a rank can only do both"
+            )
+        return dest == self.rank
 
     def __repr__(self):
         return f"<{type(self).__name__}: rank {self.rank} of {self.size}>"

@@ -23,7 +23,7 @@ class ExpertParallel(nn.MixtureOfExperts):
     """A rank's part of a MixtureOfExperts that all ranks built alike: (…, D) -> (…, D).
 
     Rank r keeps experts r·E/P to (r + 1)·E/P − 1 (``experts[0]`` is the first of them) and the
-    whole router. Ranks may have different numbers of tokens.
+    whole router. Ranks may have different numbers of tokens, each at least one.
 
     capacity: an expert takes ⌈c·k·T/E⌉ of each rank's T tokens, so that every rank knows what it
     drops without asking; a single device with P·T tokens drops less, since ranks do not lend each

@@ -3,7 +3,8 @@
 Collectives go to the MPI library (nonblocking calls, waited for), which chooses algorithms of its
 own; with ``algorithm=`` ours run on its messages. Before each collective the ranks compare what
 they are about to call, so that a mismatch is an error on all of them and not a wait without end; a
-rank that returns or raises takes part in that comparison, too.
+rank that returns or raises takes part in that comparison, too. Messages are not compared: a receive
+that no rank answers waits until the job is stopped.
 """
 
 import time
@@ -28,11 +29,16 @@ except (ImportError, RuntimeError) as error:
 WORDS = 400  # bytes of a call's description that ranks compare
 PATIENCE = 10.0  # seconds that a rank which failed waits for the others to hear of it
 OPS = {"sum": MPI.SUM, "mean": MPI.SUM, "prod": MPI.PROD, "max": MPI.MAX, "min": MPI.MIN}
+TAG = MPI.COMM_WORLD.Get_attr(MPI.TAG_UB)  # of messages that are part of a collective
 NATIVE = "bhilqBHILQfd"  # dtypes that the library can add up
 
 
 class Disagreement(DistributedError):
-    """What the comparison before a call found: every rank of the group knows it."""
+    """What the comparison before a call found: all ``ranks`` of the group know it."""
+
+    def __init__(self, words, ranks):
+        super().__init__(words)
+        self.ranks = ranks
 
 
 class Endpoint:
@@ -42,16 +48,16 @@ class Endpoint:
         self.comm, self.rank, self.size = comm, comm.rank, comm.size
 
     def send(self, array, to):
-        self.comm.Send(_bytes(array), to)
+        self.comm.Send(_bytes(array), to, TAG)
 
     def recv(self, like, source):
         array = np.empty_like(like, order="C")
-        self.comm.Recv(_bytes(array), source)
+        self.comm.Recv(_bytes(array), source, TAG)
         return array
 
     def send_recv(self, array, to, like, source):
         arrived = np.empty_like(like, order="C")
-        self.comm.Sendrecv(_bytes(array), to, recvbuf=_bytes(arrived), source=source)
+        self.comm.Sendrecv(_bytes(array), to, TAG, _bytes(arrived), source, TAG)
         return arrived
 
 
@@ -60,9 +66,10 @@ class MPICommunicator(Communicator):
 
     engine = "mpi"
 
-    def __init__(self, comm):
-        self.comm, self.messages = comm, comm.Dup()  # messages meet no collectives
-        self.endpoint = Endpoint(comm.Dup())
+    def __init__(self, comm, made):
+        self.comm, self.made = comm, made
+        made.append(comm)  # to be freed after the run
+        self.endpoint = Endpoint(comm)
         self.rank, self.size = comm.rank, comm.size
 
     # ---------------------------------------------------------------- collectives
@@ -71,6 +78,7 @@ class MPICommunicator(Communicator):
         self._agree(collective, x, algorithm, parameters)
         device, x = backend.device_of(x), dense(backend.to_device(x, "cpu"))
         if collective == "all_to_all_rows":
+            self._agree_on_rows(**parameters)
             handle = self._native(collective, x, parameters)
         elif algorithm is not None or not _adds(x, parameters):
             algorithm = algorithm or _USUAL[collective]
@@ -151,7 +159,7 @@ class MPICommunicator(Communicator):
         known = sorted({colors.index(c) for c in colors if c is not None})
         place = MPI.UNDEFINED if color is None else known.index(colors.index(color))
         part = self.comm.Split(place, key)
-        return None if part == MPI.COMM_NULL else MPICommunicator(part)
+        return None if part == MPI.COMM_NULL else MPICommunicator(part, self.made)
 
     def _agree(self, collective, x, algorithm, parameters):
         """Raise DistributedError on every rank where the ranks are about to call different things,
@@ -177,13 +185,24 @@ class MPICommunicator(Communicator):
         told = [
             bytes(each).rstrip(b"\0").decode(errors="ignore").partition("\0") for each in all_words
         ]
+        words = told[self.rank][0]  # as much of it as was compared
         for rank, (theirs, _, there) in enumerate(told):
             if theirs != words:
                 raise Disagreement(
                     f"ranks do not agree: rank {self.rank} {_did(words, where)}, "
-                    f"rank {rank} {_did(theirs, there)}"
+                    f"rank {rank} {_did(theirs, there)}",
+                    self.size,
                 )
         return True
+
+    def _agree_on_rows(self, send_counts, recv_counts):
+        table = np.array(self.comm.allgather((send_counts, recv_counts)))  # (P, 2, P)
+        for source, dest in np.argwhere(table[:, 0] != table[:, 1].T):
+            raise Disagreement(
+                f"all_to_all_rows: rank {source} sends {table[source, 0, dest]} rows to rank "
+                f"{dest}, which expects {table[dest, 1, source]}",
+                self.size,
+            )
 
     # ---------------------------------------------------------------- from one to another
 
@@ -191,7 +210,7 @@ class MPICommunicator(Communicator):
         if isinstance(x, engine.Traced):
             return ops.send(x, comm=self, dest=dest, tag=tag)
         x = self._leaving("send", x, dest)
-        self.messages.Ssend(_bytes(x), dest, tag)
+        self.comm.Ssend(_bytes(x), dest, self._tag("send", tag))
 
     def recv(self, like, source, tag=0):
         if isinstance(like, engine.Traced):
@@ -201,8 +220,8 @@ class MPICommunicator(Communicator):
     def send_recv(self, x, dest, source, tag=0):
         if isinstance(x, engine.Traced):
             return ops.send_recv(x, comm=self, dest=dest, source=source, tag=tag)
-        if dest == source == self.rank:
-            return x.copy()
+        if self._partners(dest, source):
+            return self._array("send_recv", x).copy()
         coming = self.irecv(x, source, tag)
         going = self.isend(x, dest, tag)
         arrived = coming.wait()
@@ -210,15 +229,17 @@ class MPICommunicator(Communicator):
         return arrived
 
     def isend(self, x, dest, tag=0):
-        x = self._leaving("isend", engine.plain(x), dest).copy()
-        return _handle(self.messages.Isend(_bytes(x), dest, tag), lambda: None, x)
+        x = self._leaving("isend", self._untraced("isend", x), dest).copy()
+        request = self.comm.Isend(_bytes(x), dest, self._tag("isend", tag))
+        return _handle(request, lambda: None, x)
 
     def irecv(self, like, source, tag=0):
         like = self._array("irecv", engine.plain(like))
-        self._member("irecv", "source", source)
+        if self._member("irecv", "source", source) == self.rank:
+            raise ValueError(f"recv: source is {source}, this rank itself")
         # A byte more than expected, so that a message that is too long is seen and not cut.
         buffer = np.empty(like.nbytes + 1, np.uint8)
-        request = self.messages.Irecv(buffer, source, tag)
+        request = self.comm.Irecv(buffer, source, self._tag("irecv", tag))
 
         def finish():
             status = MPI.Status()
@@ -257,16 +278,20 @@ def run(fn, size, args):
             f"run: size is {size}, and {world.size} process{'es' * (world.size > 1)} started; "
             f"`minigrad launch -n {size} --engine mpi script.py` starts {size}"
         )
-    comm = MPICommunicator(world.Dup())
+    made = []
+    comm = MPICommunicator(world.Dup(), made)
     try:
-        result = fn(comm, *args)
-    except Disagreement:
-        raise
+        result = MPI.pickle.dumps(fn(comm, *args))
     except BaseException as error:
-        _tell(comm, error)
+        error.add_note(f"rank {comm.rank} of {comm.size} raised this")
+        if not (isinstance(error, Disagreement) and error.ranks == comm.size):
+            _tell(comm, error)
         raise
     comm._compare("returned", "")
-    return world.allgather(result)
+    results = [MPI.pickle.loads(each) for each in world.allgather(result)]
+    for each in made:
+        each.Free()
+    return results
 
 
 def _tell(comm, error):
@@ -290,8 +315,12 @@ def _did(words, where):
 
 
 def _adds(x, parameters):
-    """Whether the library can do it: moving bytes always, adding for its own dtypes."""
-    return "op" not in parameters or (x.dtype.char in NATIVE and x.dtype.kind != "V")
+    """Whether the library can do it: moving bytes always, combining for its own dtypes, but the
+    largest of floats only if one is sure that there is no NaN."""
+    if "op" not in parameters:
+        return True
+    ordered = parameters["op"] in ("max", "min") and x.dtype.kind == "f"
+    return x.dtype.char in NATIVE and x.dtype.kind != "V" and not ordered
 
 
 _USUAL = {"all_reduce": "ring", "reduce": "tree", "reduce_scatter": "ring"}

@@ -5,6 +5,10 @@ CuPy's current stream, and return before the GPU has done them, as all of CuPy's
 ``async_op=True`` they go to a stream of their own, which the current one waits for in ``wait()``.
 NumPy arrays travel by way of the GPU. Nothing is compared before a call: ranks that disagree wait
 for each other, until `minigrad launch` is stopped; try a script on the simulated engine first.
+
+NCCL knows no tags: between two ranks, messages are received in the order in which they were sent.
+What isend and irecv have begun goes on its way with the next call or wait(), and a collective waits
+for it, so answer it before the next collective.
 """
 
 import functools
@@ -70,12 +74,12 @@ class Endpoint:
 
 
 class NCCLCommunicator(Communicator):
-    """See ``Communicator``. ``link`` is CuPy's NcclCommunicator."""
+    """See ``Communicator``. ``identity`` is the group's, as ``nccl.get_unique_id`` drew it."""
 
     engine = "nccl"
 
-    def __init__(self, link, rank, size):
-        self.link, self.rank, self.size = link, rank, size
+    def __init__(self, identity, rank, size):
+        self.link, self.rank, self.size = _linked(identity, rank, size), rank, size
         self.endpoint = Endpoint(self)
         self.device = cupy.cuda.Device()
         self.side = cupy.cuda.Stream(non_blocking=True)  # for calls that overlap with work
@@ -183,17 +187,20 @@ class NCCLCommunicator(Communicator):
         return array
 
     def barrier(self):
+        self._flush()
         self._all_reduce(cupy.zeros(1, np.int32), "sum")
         cupy.cuda.get_current_stream().synchronize()
 
     def split(self, color, key=0):
+        self._flush()
         told = self._objects((color, key))
-        colors = [c for c, _ in told]
-        number = nccl.NCCL_SPLIT_NOCOLOR if color is None else colors.index(color)
         mine = sorted((k, rank) for rank, (c, k) in enumerate(told) if c == color)
         order = [rank for _, rank in mine]
-        part = self.link.commSplit(number, order.index(self.rank))
-        return None if color is None else NCCLCommunicator(part, order.index(self.rank), len(order))
+        first = color is not None and order[0] == self.rank
+        identities = self._objects(identity() if first else None)
+        if color is None:
+            return None
+        return NCCLCommunicator(identities[order[0]], order.index(self.rank), len(order))
 
     def _objects(self, value):
         """[a Python value of each rank], for ranks of one job."""
@@ -210,8 +217,7 @@ class NCCLCommunicator(Communicator):
         if isinstance(x, engine.Traced):
             return ops.send(x, comm=self, dest=dest, tag=tag)
         self._other("send", "dest", dest)
-        self._flush()
-        self._exchange([(dest, self._here("send", x))], [])
+        self._flush([(dest, self._here("send", x))])
         cupy.cuda.get_current_stream().synchronize()
         return None
 
@@ -224,21 +230,20 @@ class NCCLCommunicator(Communicator):
     def send_recv(self, x, dest, source, tag=0):
         if isinstance(x, engine.Traced):
             return ops.send_recv(x, comm=self, dest=dest, source=source, tag=tag)
-        self._member("send_recv", "dest", dest)
-        self._member("send_recv", "source", source)
+        if self._partners(dest, source):
+            return self._array("send_recv", x).copy()
         return self._message("send_recv", x, [(dest, self._here("send_recv", x))], source)
 
     def _message(self, what, like, going, source):
-        self._flush()
         host = backend.array_module(like) is np
         out = cupy.empty(like.shape, self._array(what, like).dtype)
-        self._exchange(going, [(source, out)])
+        self._flush(going, [(source, out)])
         return cupy.asnumpy(out) if host else out
 
     def isend(self, x, dest, tag=0):
-        x = self._here("isend", engine.plain(x))
+        x = self._here("isend", self._untraced("isend", x))
         self._other("isend", "dest", dest)
-        self.going.append((dest, x))
+        self.going.append((dest, x.copy()))
         return Handle(self._flush)
 
     def irecv(self, like, source, tag=0):
@@ -254,11 +259,11 @@ class NCCLCommunicator(Communicator):
 
         return Handle(finish)
 
-    def _flush(self):
-        """Exchange what isend and irecv have begun. One group: a message alone would hold up those
-        behind it on the same communicator until its partner has come."""
-        going, self.going = self.going, []
-        coming, self.coming = self.coming, []
+    def _flush(self, going=(), coming=()):
+        """Exchange these messages and what isend and irecv have begun. One group: a message alone
+        would hold up those behind it on the same communicator until its partner has come."""
+        going, self.going = [*self.going, *going], []
+        coming, self.coming = [*self.coming, *coming], []
         if going or coming:
             self._exchange(going, coming)
 
@@ -287,18 +292,30 @@ class NCCLCommunicator(Communicator):
 @functools.cache
 def world():
     """This process's communicator of all ranks of the job."""
-    rank, size, identity = _told()
+    rank, size, told = _told()
     cupy.cuda.Device(rank % cupy.cuda.runtime.getDeviceCount()).use()
-    # CuPy takes the identity as the signed characters of C.
-    identity = tuple(byte - 256 if byte > 127 else byte for byte in identity)
-    return NCCLCommunicator(nccl.NcclCommunicator(size, identity, rank), rank, size)
+    return NCCLCommunicator(told, rank, size)
+
+
+def identity():
+    """A new group's identity: bytes, for all of its ranks."""
+    return bytes(byte % 256 for byte in nccl.get_unique_id())
+
+
+def _linked(identity, rank, size):
+    """CuPy's NcclCommunicator, once all ranks of the group have come here."""
+    try:
+        return nccl.NcclCommunicator(size, identity, rank)
+    except TypeError:  # before CuPy 14: as the signed characters of C
+        signed = tuple(byte - 256 if byte > 127 else byte for byte in identity)
+        return nccl.NcclCommunicator(size, signed, rank)
 
 
 def _told():
     """(rank, size, the job's identity), from `minigrad launch` or from mpiexec."""
     if "MINIGRAD_NCCL_ID" in os.environ:
-        identity = bytes.fromhex(os.environ["MINIGRAD_NCCL_ID"])
-        return int(os.environ["MINIGRAD_RANK"]), int(os.environ["MINIGRAD_SIZE"]), identity
+        told = bytes.fromhex(os.environ["MINIGRAD_NCCL_ID"])
+        return int(os.environ["MINIGRAD_RANK"]), int(os.environ["MINIGRAD_SIZE"]), told
     try:
         from mpi4py import MPI
     except ImportError as error:
@@ -307,8 +324,7 @@ def _told():
             "with mpi4py, by mpiexec)"
         ) from error
     comm = MPI.COMM_WORLD
-    mine = bytes(byte % 256 for byte in nccl.get_unique_id()) if comm.rank == 0 else None
-    return comm.rank, comm.size, comm.bcast(mine)
+    return comm.rank, comm.size, comm.bcast(identity() if comm.rank == 0 else None)
 
 
 def run(fn, size, args):

@@ -21,7 +21,8 @@ A loss that every rank holds alike is counted P times under it. ``identity_then_
 
 A rank takes part in the backward pass only by the graph of what it returns. Where a rank has no
 result (the others in a reduce or gather, the sender in a send), the call gives it zeros, which
-belong to the graph: add them to what is returned.
+belong to the graph: add them to what is returned. Second derivatives go through all of them but a
+lone send and recv, whose partner would not know that it is asked again (send_recv does).
 """
 
 import numpy as np
@@ -218,7 +219,6 @@ def identity_then_all_reduce(x, /, comm):
     return x
 
 
-identity_then_all_reduce.vjp(lambda g, comm: all_reduce(g, comm=comm))
 identity_then_all_reduce.jvp(lambda dx, comm: identity_then_all_reduce(dx, comm))
 
 
@@ -229,5 +229,7 @@ def all_reduce_then_identity(x, /, comm):
     return comm.apply("all_reduce", x, None, op="sum")
 
 
-all_reduce_then_identity.vjp(lambda g, comm: g)
+# Each is the other's transpose, derivatives of derivatives included.
+identity_then_all_reduce.vjp(lambda g, comm: all_reduce_then_identity(g, comm))
+all_reduce_then_identity.vjp(lambda g, comm: identity_then_all_reduce(g, comm))
 all_reduce_then_identity.jvp(lambda dx, comm: all_reduce_then_identity(dx, comm))

@@ -121,8 +121,9 @@ def _boxes(ax, spans, top, tall, shades, scale, written=True):
         return
     low, high = ax.get_xlim()
     inches_wide, inches_high = ax.figure.get_size_inches()
-    box = ax.get_position()
-    points = 72 * 0.92 * inches_wide * box.width / (high - low)  # about, for a unit of time
+    spec, box = ax.get_subplotspec(), ax.get_position()
+    share = box.width if spec is None else 0.9 * len(spec.colspan) / spec.get_gridspec().ncols
+    points = 72 * inches_wide * share / (high - low)  # about, for a unit of time
     rows = abs(ax.get_ylim()[0] - ax.get_ylim()[1])
     room = 72 * 0.8 * inches_high * box.height * tall / rows
     for _, begin, stop, label, role in spans:

@@ -31,7 +31,8 @@ def rank_items(stages, *, names="rank {}", key=None, colors=None, lines=True, ti
     left = 14 + max(style.text_size(name, style.BODY, "bold")[0] for name in stages)
     wide = left + sum(frames) + BETWEEN * len(frames)
     row = SIDE + 2 * PAD + RISE
-    tall = row * len(stages) - RISE + 34 + 26 * bool(key)
+    lines_of_key = _key_lines(key or {}, wide - 16)
+    tall = row * len(stages) - RISE + 34 + 26 * len(lines_of_key)
     owner, ax, scale = style.bare_canvas(ax, wide, tall, title)
     pen, before = Pen(ax, scale), {}
     top = tall - 28
@@ -50,7 +51,8 @@ def rank_items(stages, *, names="rank {}", key=None, colors=None, lines=True, ti
                 (x0, y0, _), (x1, y1, fill) = before[thing], here[thing]
                 pen.curve([(x0, y0), (x1, y1 + SIDE)], color=fill, width=1.6, down=True)
         before = here
-    _key(pen.moved(left, 4), key or {}, shades)
+    for number, line in enumerate(reversed(lines_of_key)):
+        _key(pen.moved(8, 4 + 26 * number), line, shades)
     return owner
 
 
@@ -60,19 +62,30 @@ def _boxes(pen, x, y, things, shades):
     for label, role, thing in things:
         fill, middle = shades[role], x + SIDE / 2
         pen.box(x, y, SIDE, SIDE, radius=4, fill=fill)
-        pen.text(middle, y + SIDE / 2, label, style.SMALL, color=style.text_on(fill))
+        pen.text(middle, y + SIDE / 2, str(label), style.SMALL, color=style.text_on(fill))
         if thing is not None:
             places[thing] = middle, y, fill
         x += SIDE + GAP
     return places
 
 
-def _key(pen, key, shades):
-    x = 0.0
+def _key_lines(key, room):
+    """The key in lines of at most ``room`` points: [[(role, words, left), ...], ...]."""
+    lines, x = [], room
     for role, words in key.items():
+        need = 40 + style.text_size(words, style.SMALL)[0]
+        if x + need > room + 18:
+            lines.append([])
+            x = 0.0
+        lines[-1].append((role, words, x))
+        x += need
+    return lines
+
+
+def _key(pen, line, shades):
+    for role, words, x in line:
         pen.box(x, 0, 16, 16, radius=3, fill=shades[role])
         pen.text(x + 22, 8, words, style.SMALL, ha="left")
-        x += 40 + style.text_size(words, style.SMALL)[0]
 
 
 def _starts(frames, left):

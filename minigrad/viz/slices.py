@@ -6,7 +6,7 @@ from minigrad.viz.pen import Pen, draw_key, key_rows
 CUTS = (None, "rows", "columns", "partial")
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 SHEET, BORDER, SPACE = 9.0, 90.0, 11.0  # offset of sheets, width of a border, room beside an item
-HEAD, FOOT, KEY = 34.0, 62.0, 30.0  # room above and below matrices, and for the key
+HEAD, FOOT, KEY = 20.0, 62.0, 30.0  # room above and below matrices, and for the key
 
 
 @style.styled

@@ -102,10 +102,10 @@ class SimulatedCommunicator(Communicator):
             task.clock += late
             endpoint.traffic = traffic
             endpoint.doing = lambda: f"in {name} at {where()} "
-            begin = task.clock
+            begin, sent = task.clock, endpoint.sent
             result = work(p=endpoint)
             endpoint.doing = None
-            machine.span(self.world, "communicate", name, begin, task.clock)
+            machine.span(self.world, "communicate", name, begin, task.clock, endpoint.sent - sent)
             return result
 
         if not async_op:
@@ -145,7 +145,10 @@ class SimulatedCommunicator(Communicator):
 
     def split(self, color, key=0):
         where = called_from()
-        self.machine.called(self.world, "split()", where)
+        fault = self.machine.called(self.world, "split()", where)
+        if fault is not None and fault.kind == "skip":
+            return SimulatedCommunicator(self.machine, Group(self.machine, [self.world]), 0)
+        self.machine.task.clock += fault.seconds if fault is not None else 0.0
         call = self._meet(("split",), f"split({color!r})", where)
         call.values[self.rank] = (color, key)
         if call.came < self.size:
@@ -184,7 +187,7 @@ class SimulatedCommunicator(Communicator):
                 raise ValueError(f"{what}: {name} is {partner}, this rank itself")
         words = describe(what, x, partners)
         fault = self.machine.called(self.world, words, where)
-        endpoint = self._tagged(tag)
+        endpoint = self._tagged(self._tag(what, tag))
         endpoint.traffic = self.machine.counted(self.machine.phases[self.world], what)
         endpoint.doing = lambda: f"in {what} at {where()} "
         skip = fault is not None and fault.kind == "skip"
@@ -215,19 +218,21 @@ class SimulatedCommunicator(Communicator):
         if isinstance(x, engine.Traced):
             return ops.send_recv(x, comm=self, dest=dest, source=source, tag=tag)
         x = self._array("send_recv", x)
+        alone = self._partners(dest, source)
         endpoint, late, skip = self._point("send_recv", x, tag, dest=dest, source=source)
-        if skip:
+        if skip or alone:
             return x.copy()
         machine = self.machine
         begin = machine.task.clock
+        arrived = self._expected("send_recv", endpoint, x, source, tag)
         message = endpoint.post(x, dest, late)
-        array = self._fitting("send_recv", x, endpoint.take(source).array, source)
+        array = arrived()
         machine.task.clock = max(machine.task.clock, message.end)
         machine.span(self.world, "communicate", "send_recv", begin, machine.task.clock, x.nbytes)
         return array
 
     def isend(self, x, dest, tag=0):
-        x = self._array("isend", engine.plain(x))
+        x = self._array("isend", self._untraced("isend", x))
         endpoint, late, skip = self._point("isend", x, tag, dest=dest)
         if skip:
             return Handle(lambda: None)
@@ -243,32 +248,40 @@ class SimulatedCommunicator(Communicator):
         endpoint, _, skip = self._point(_name, like, tag, source=source)
         if skip:
             return Handle(lambda: np.zeros_like(like))
+        machine, arrived = self.machine, self._expected(_name, endpoint, like, source, tag)
+
+        def finish():
+            begin = machine.task.clock
+            array = arrived()
+            machine.span(self.world, "communicate", _name, begin, machine.task.clock)
+            return array
+
+        return Handle(finish)
+
+    def _expected(self, what, endpoint, like, source, tag):
+        """() -> the array that answers this receive: messages are matched in the order in which
+        receives were begun, not waited for."""
         machine, doing = self.machine, endpoint.doing
-        # Messages are matched in the order in which receives were begun, not waited for.
         taken = self.early.setdefault((source, tag), {"asked": 0, "came": 0})
         number = taken["asked"]
         taken["asked"] += 1
 
-        def finish():
-            begin = machine.task.clock
+        def arrived():
             while number not in taken:
                 endpoint.doing = doing
                 taken[taken["came"]] = endpoint.take(source)
                 taken["came"] += 1
             message = taken.pop(number)
             machine.task.clock = max(machine.task.clock, message.end)
-            machine.span(self.world, "communicate", _name, begin, machine.task.clock)
-            return self._fitting(_name, like, message.array, source)
+            array = message.array
+            if array.shape != like.shape or array.dtype != like.dtype:
+                raise DistributedError(
+                    f"{what}: rank {self.group.worlds[source]} sent {array.dtype} {array.shape}, "
+                    f"rank {self.world} expected {like.dtype} {like.shape}"
+                )
+            return array
 
-        return Handle(finish)
-
-    def _fitting(self, what, like, array, source):
-        if array.shape != like.shape or array.dtype != like.dtype:
-            raise DistributedError(
-                f"{what}: rank {self.group.worlds[source]} sent {array.dtype} {array.shape}, rank "
-                f"{self.world} expected {like.dtype} {like.shape}"
-            )
-        return array
+        return arrived
 
     # ---------------------------------------------------------------- simulated time
 

@@ -20,12 +20,13 @@ class Endpoint:
     """One rank's mailbox in a group of ranks.
 
     ``send`` gives a message a copy of an array and goes on at once; ``recv`` waits for one. Time:
-    a message leaves when the sender's port is free, and has arrived when the receiver's is.
+    a message leaves when the sender's port is free, and has arrived when the receiver's is, which
+    takes messages in the order in which its rank waits for them.
     """
 
     __slots__ = (
-        "awaited", "doing", "inbox", "machine", "members", "rank", "size", "task", "traffic",
-        "world", "worlds",
+        "awaited", "doing", "inbox", "machine", "members", "rank", "sent", "size", "task",
+        "traffic", "world", "worlds",
     )  # fmt: skip
 
     def __init__(self, machine, rank, worlds):
@@ -35,6 +36,7 @@ class Endpoint:
         self.awaited = self.task = None
         self.members = None  # the Endpoints of the whole group, set once they all exist
         self.traffic = {}
+        self.sent = 0  # bytes
         self.doing = None  # () -> str: for which call, in words
 
     def post(self, array, to, late=0.0):
@@ -46,6 +48,7 @@ class Endpoint:
         nbytes = array.nbytes
         begin, took = machine.begins(self.world, destination, nbytes, late)
         message = Message(array.copy(), begin, took)
+        self.sent += nbytes
         key = self.world * machine.size + destination
         count = self.traffic.get(key)
         if count is None:
@@ -73,6 +76,10 @@ class Endpoint:
             machine.wait(self.waits)
             box = self.inbox.get(source)
         message = box.popleft()
+        if not box:
+            del self.inbox[source]
+        if machine.ordered:
+            machine.catch_up()
         begin, took = message.begin, message.took
         if machine.in_free[self.world] > begin:
             begin = machine.in_free[self.world]
@@ -111,6 +118,11 @@ class Endpoint:
         """Send one array and receive another meanwhile."""
         message = self.post(array, to)
         received = self.take(source).array
+        if received.shape != like.shape:
+            raise DistributedError(
+                f"{self.doing()}rank {self.worlds[source]} sent {received.dtype} {received.shape}, "
+                f"rank {self.world} expected {like.dtype} {like.shape}"
+            )
         task = self.machine.task
         if message.end > task.clock:
             task.clock = message.end

@@ -56,14 +56,15 @@ class Machine:
         self.calls = [0] * size  # calls of the communicator so far, by rank
         self.faults = {(fault.rank, fault.call): fault for fault in faults}
         self.stopped = False
+        self.seconds = 0.0  # until the last task so far was done
         self.routes = {}
         self.groups = []  # of ranks that have a communicator together
 
     # ---------------------------------------------------------------- ranks, one at a time
 
     def run(self, works):
-        """Run one function a rank to their ends; their results. Raises what a rank raised, or
-        DistributedError where nobody can go on."""
+        """Run one function a rank to their ends; (their results, seconds). Raises what a rank
+        raised, or DistributedError where nobody can go on."""
         self.hub = getcurrent()
         mains = [self.spawn(rank, work, 0.0) for rank, work in enumerate(works)]
         try:
@@ -84,7 +85,7 @@ class Machine:
             self.stopped = True
             for task in list(self.alive):
                 self._stop(task)
-        return [main.result for main in mains], max(main.clock for main in mains)
+        return [main.result for main in mains], self.seconds
 
     def spawn(self, rank, work, clock, label=""):
         """A new task of a rank, ready to run from ``clock`` on."""
@@ -99,10 +100,14 @@ class Machine:
                 task.error = error
                 self.failed = self.failed or task
             task.done = True
+            self.seconds = max(self.seconds, task.clock)
             del self.alive[task]
             for waiting in task.wakes:
                 self.wake(waiting)
 
+        if label and not self.ordered:
+            # A rank's own ports are shared now, by what it does at once.
+            self.ordered, self.ready = True, sorted(self.ready)
         task.greenlet = greenlet(body, self.hub)
         task.greenlet.gr_context = contextvars.copy_context()
         if not label:
@@ -152,6 +157,8 @@ class Machine:
     def called(self, rank, what, where):
         """Note a call of the communicator; what the Fault that was asked for here wants, if any."""
         if self.stopped:
+            if getcurrent() is self.hub:
+                raise DistributedError(f"{what} at {where()}: the run of this communicator is over")
             raise Stopped
         self.calls[rank] += 1
         fault = self.faults.get((rank, self.calls[rank]))
@@ -200,15 +207,19 @@ class Machine:
             route = self.routes[key] = self.topology.route(source, destination)
         return route
 
+    def catch_up(self):
+        """Let whoever is behind in time book ports and links first."""
+        task = self.task
+        while self.ready and self.ready[0].clock < task.clock:
+            self.wake(task)
+            self.wait(lambda: "for ranks that are behind")
+
     def begins(self, source, destination, nbytes, late=0.0):
         """Send a message: (when it leaves, seconds it takes). Books the port out and the links."""
         task = self.task
         alpha, beta, links = self.route(source, destination)
-        if links:
-            # Whoever is behind in time books shared links first.
-            while self.ready and self.ready[0].clock < task.clock:
-                self.wake(task)
-                self.wait(lambda: "for ranks that are behind")
+        if self.ordered:
+            self.catch_up()
         begin = task.clock if task.clock > self.out_free[source] else self.out_free[source]
         for link in links:
             begin = max(begin, self.link_free[link])

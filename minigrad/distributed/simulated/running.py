@@ -29,6 +29,8 @@ def simulate(fn, size, args, topology, timeout, faults, trace):
     topology = FullyConnected() if topology is None else topology
     topology.fits(size)
     for fault in faults:
+        if not isinstance(fault, Fault):
+            raise TypeError(f"run: faults holds {fault!r}; expected a list of Faults")
         if fault.kind not in ("die", "skip", "late") or not 0 <= fault.rank < size:
             raise ValueError(
                 f"run: {fault}: expected kind 'die', 'skip' or 'late', and a rank below {size}"

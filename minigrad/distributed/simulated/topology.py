@@ -14,7 +14,7 @@ GB = 1e9
 
 def _positive(kind, **values):
     for name, value in values.items():
-        if not value > 0:
+        if not (value > 0 or (value == 0 and name.endswith("alpha"))):
             raise ValueError(f"{kind}: {name} must be positive, got {value}")
 
 
@@ -30,7 +30,7 @@ class FullyConnected:
     shared = False
 
     def __post_init__(self):
-        _positive("FullyConnected", bandwidth=self.bandwidth)
+        _positive("FullyConnected", alpha=self.alpha, bandwidth=self.bandwidth)
 
     def fits(self, size):
         """Raise ValueError where this wiring has no place for ``size`` ranks."""
@@ -51,7 +51,7 @@ class Ring:
     shared = True
 
     def __post_init__(self):
-        _positive("Ring", size=self.size, bandwidth=self.bandwidth)
+        _positive("Ring", size=self.size, alpha=self.alpha, bandwidth=self.bandwidth)
 
     def fits(self, size):
         if size != self.size:
@@ -86,7 +86,9 @@ class Nodes:
         _positive(
             "Nodes",
             per_node=self.per_node,
+            alpha=self.alpha,
             bandwidth=self.bandwidth,
+            network_alpha=self.network_alpha,
             network_bandwidth=self.network_bandwidth,
             cards=self.cards,
         )
@@ -128,7 +130,13 @@ class FatTree:
     shared = True
 
     def __post_init__(self):
-        _positive("FatTree", radix=self.radix, uplinks=self.uplinks, bandwidth=self.bandwidth)
+        _positive(
+            "FatTree",
+            radix=self.radix,
+            uplinks=self.uplinks,
+            alpha=self.alpha,
+            bandwidth=self.bandwidth,
+        )
 
     def fits(self, size):
         pass
