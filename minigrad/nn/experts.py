@@ -94,7 +94,8 @@ class MixtureOfExperts(Module):
     choice adds 0 to the token, and gates of its other choices stay as they are. None drops nothing.
 
     After a call, ``auxiliary_loss`` is its ``balance_loss``, ``load`` (E,) how many times each
-    expert was chosen, and ``dropped`` how many of these choices found no place.
+    expert was chosen, and ``dropped`` how many of these choices found no place. Raises ValueError
+    for settings out of range, and for an x without tokens.
     Sources: Shazeer et al. 2017; GShard (Lepikhin et al. 2020); Switch (Fedus et al. 2021).
     """
 
@@ -123,6 +124,8 @@ class MixtureOfExperts(Module):
 
     def forward(self, x):
         x = as_tensor(x)
+        if x.size == 0:
+            raise ValueError(f"MixtureOfExperts: x has shape {x.shape}; expected a token or more")
         rows = x.reshape(-1, x.shape[-1])  # (…, D) -> (T, D)
         experts, gates, probabilities = self.router(rows)
         token, choice, counts = dispatch(experts, self.n_experts, self.capacity(len(rows)))

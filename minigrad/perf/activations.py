@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from minigrad import backend
-from minigrad.engine import plain
+from minigrad.engine import Traced, plain
 from minigrad.engine.traced import root
 
 
@@ -18,10 +18,12 @@ class Saved(NamedTuple):
 def saved_activations(output, without=()):
     """What backward from a Tensor will want, as a list of Saved, in the order of computation.
 
-    Each memory once, at the first op that keeps it; single numbers and indices are left out.
+    Each memory once, at the first op that keeps it; single numbers and indices left out.
     ``without``: Tensors or arrays that do not count, as a model's parameters. Inside of
-    ``checkpoint`` nothing is kept, and nothing found.
+    ``checkpoint`` nothing is kept, and nothing found. Raises TypeError for what is no Tensor.
     """
+    if not isinstance(output, Traced):
+        raise TypeError(f"saved_activations: expected a Tensor, got a {type(output).__name__}")
     seen = {id(root(plain(each))) for each in without}
     found = []
     for node in _nodes(output):
@@ -29,9 +31,12 @@ def saved_activations(output, without=()):
         for name, value in env.items():
             for each in value if isinstance(value, (tuple, list)) else (value,):
                 array = plain(each)
-                if backend.is_array(array) and array.ndim and id(root(array)) not in seen:
-                    seen.add(id(root(array)))
-                    found.append(Saved(node.op.name, name, root(array)))
+                if not backend.is_array(array) or not array.ndim or not array.size:
+                    continue
+                owner = root(array)
+                if id(owner) not in seen:
+                    seen.add(id(owner))
+                    found.append(Saved(node.op.name, name, owner))
     return found
 
 

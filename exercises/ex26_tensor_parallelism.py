@@ -1,0 +1,116 @@
+"""Exercise 26: one model on P ranks, each with a slice of every matrix.
+
+Notebook: 26_tensor_parallelism.ipynb.
+
+Each rank runs your functions with a communicator of its own. What ``comm`` has here:
+
+    comm.rank, comm.size           which rank this is, 0 to P − 1, and P
+    comm.all_reduce(x)             the sum of all ranks' arrays x, on every rank
+    comm.all_reduce(x, "max")      the same with the largest number in place of the sum
+    comm.all_gather(x)             all ranks' arrays, one after the other along axis 0
+
+All ranks have to make the same calls. Messages are counted: two products of matrices take one
+AllReduce of the result, forward, and one of the gradient, backward.
+
+X is a text of L tokens, (L, D), the same on all ranks; a name with _r is a slice, another one on
+every rank. Rank r's slice of something that has n columns, rows or words is number r·n/P up to, not
+including, (r + 1)·n/P. All arrays are float64, unless something else is said, and P divides what
+it has to.
+"""
+
+import numpy as np
+
+
+def own_slices(comm, A, B):
+    """Take this rank's slices of the two matrices of an MLP, relu(X A) B.
+
+    Arguments:
+        A: (D, F), the same on all ranks.
+        B: (F, D2), the same on all ranks.
+    Returns: (A_r, B_r), a tuple: of the one columns and of the other rows, so that the result of
+        X A_r is just what B_r wants, and nobody has to speak between the two products.
+    """
+    raise NotImplementedError("ex26_tensor_parallelism: own_slices")
+
+
+def mlp(comm, X, A_r, B_r):
+    """Compute relu(X A) B on all ranks, from slices.
+
+    Arguments:
+        X: (L, D), the same on all ranks.
+        A_r: (D, F/P), this rank's columns of A.
+        B_r: (F/P, D), this rank's rows of B.
+    Returns: Y, (L, D), the whole result on every rank: g is an AllReduce forward.
+    """
+    raise NotImplementedError("ex26_tensor_parallelism: mlp")
+
+
+def mlp_gradients(comm, X, A_r, B_r, dY):
+    """Compute the gradients of ``mlp``, from that of its result.
+
+    g is the identity backward: dY is the gradient of the one loss that all ranks have alike, and
+    each rank takes it as it is. f is an AllReduce backward: X went into the slices of all ranks.
+
+    Arguments:
+        X, A_r, B_r: as for mlp.
+        dY: (L, D), the gradient of the loss by Y, the same on all ranks.
+    Returns: (dX, dA_r, dB_r), a tuple: the gradients of the loss by X, (L, D), whole on every rank,
+        and by this rank's slices, of their shapes.
+    """
+    raise NotImplementedError("ex26_tensor_parallelism: mlp_gradients")
+
+
+def attention(comm, X, W_Q, W_K, W_V, W_O, n_h):
+    """Compute causal attention, each rank with n_h/P of the n_h heads.
+
+    Head i has columns i·H to (i + 1)·H − 1 of W_Q, W_K and W_V, H = D/n_h, and as many rows of W_O,
+    the same numbers. For each head S = Q Kᵀ / √H, position i sees positions up to i, and softmax(S)
+    V is the head's result; all heads' results side by side, (L, D), times W_O, is Y.
+
+    Arguments:
+        X: (L, D), the same on all ranks.
+        W_Q, W_K, W_V, W_O: (D, D) each, whole; a rank must compute with its own heads alone.
+        n_h: how many heads there are, which P divides.
+    Returns: Y, (L, D), whole on every rank.
+    """
+    raise NotImplementedError("ex26_tensor_parallelism: attention")
+
+
+def embedding(comm, ids, table_r):
+    """Look up tokens in a table of which each rank has the rows of its own words.
+
+    Arguments:
+        ids: (L,), int64, the tokens, 0 to V − 1, the same on all ranks.
+        table_r: (V/P, D), the rows of this rank's words.
+    Returns: (L, D), the row of every token, whole on every rank.
+    """
+    raise NotImplementedError("ex26_tensor_parallelism: embedding")
+
+
+def cross_entropy(comm, Z_r, targets):
+    """Compute the loss and the gradient of logits, of which each rank has those of its own words.
+
+    The loss of a token is log Σ_v e^(z_v) − z_target, over all V words. Logits can be large, 1000
+    and more: subtract the largest of all V before exp. The logits themselves are too many to be
+    sent: three numbers a token are enough.
+
+    Arguments:
+        Z_r: (n, V/P), this rank's logits of n tokens.
+        targets: (n,), int64, 0 to V − 1, the same on all ranks.
+    Returns: (loss, dZ_r), a tuple: the mean of the n losses, a float, the same on all ranks; and
+        its gradient by this rank's logits, (n, V/P).
+    """
+    raise NotImplementedError("ex26_tensor_parallelism: cross_entropy")
+
+
+def likeliest(comm, z_r):
+    """Choose the likeliest of all words, as greedy decoding does.
+
+    Arguments:
+        z_r: (V/P,), this rank's logits of one token.
+    Returns: the number of the word with the largest logit of all, 0 to V − 1, an int, the same on
+        all ranks; of several with the same logit, the first.
+
+    No rank sends more than two numbers to each other rank.
+    """
+    raise NotImplementedError("ex26_tensor_parallelism: likeliest")

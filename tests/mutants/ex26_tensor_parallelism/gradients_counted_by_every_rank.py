@@ -1,0 +1,8 @@
+"""dY was added up over the ranks: it is the gradient of one loss, not of P"""
+
+
+def mlp_gradients(comm, X, A_r, B_r, dY):
+    dY = comm.all_reduce(dY)
+    hidden = np.maximum(X @ A_r, 0.0)
+    dZ_r = (dY @ B_r.T) * (hidden > 0)
+    return comm.all_reduce(dZ_r @ A_r.T), X.T @ dZ_r, hidden.T @ dY
