@@ -225,12 +225,12 @@ def on_gpu(case, name, monkeypatch):
 
 @functools.cache
 def chosen(tests):
-    """The variants that are compiled each time: of each kernel's function and argument types, what
-    the first and the last case launch. (The constants of a factory make the others.)"""
+    """The variants that are compiled each time: of each kernel's function, what the first and the
+    last case launch. (Argument types and the constants of a factory make the others.)"""
     groups = {}
     for case in tests.cases:
         for one in simulated(tests, case).launches:
-            key = one.kernel.function.__code__, one.types
+            key = one.kernel.function.__code__
             groups.setdefault(key, []).append(one.variant)
     return {variant for each in groups.values() for variant in (each[0], each[-1])}
 

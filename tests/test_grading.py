@@ -394,8 +394,11 @@ def real_students(tmp_path_factory):
     return course, folder
 
 
+LONG = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
 @pytest.mark.parametrize(
-    "numbers", [["01", "08"], pytest.param(None, id="all", marks=pytest.mark.slow)], ids=" ".join
+    "numbers", [["01", "08"], pytest.param(None, id="all", marks=LONG)], ids=" ".join
 )
 def test_ten_students_get_the_same_reports_from_one_judge_and_from_eight(
     real_students, tmp_path, numbers

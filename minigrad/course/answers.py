@@ -108,8 +108,7 @@ class Answer:
         if self._stopped:
             raise self._stopped
         names = self._parameters.get(function, ())[1:]
-        text = words.call(function, arguments, keywords, names)
-        text = text.replace("(", "(comm, " if arguments or keywords else "(comm", 1)
+        text = words.call(function, (COMM, *arguments), keywords, ("", *names))
         calls.append(Call(f"{text}\non {size} ranks"))
         named = {**dict(enumerate(arguments)), **keywords}
         own = {key: value.values for key, value in named.items() if type(value) is PerRank}
@@ -128,6 +127,16 @@ class Answer:
         run = Ranks(reply, size, topology)
         calls[-1] = Call(calls[-1].text, run.results, is_of_ranks=True)
         return run
+
+
+class Comm:
+    """How a communicator is shown in a call."""
+
+    def __repr__(self):
+        return "comm"
+
+
+COMM = Comm()
 
 
 class PerRank(NamedTuple):

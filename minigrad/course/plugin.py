@@ -65,13 +65,12 @@ def generator(seed, test):
     return np.random.default_rng([seed, zlib.crc32(test.encode())])
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item, call):
     """Report what is wrong with an answer in its own words, without the test's code around it."""
-    report = yield
     if call.excinfo is not None and isinstance(call.excinfo.value, verdicts.Failure):
-        report.longrepr = described(call.excinfo.value)
-    return report
+        # What pytest would say is not only thrown away, it also takes long to make.
+        item.repr_failure = lambda excinfo: described(excinfo.value)
 
 
 def described(failure):

@@ -99,6 +99,8 @@ class Judge:
 def judge_all(course, jobs, workers, **settings):
     """Judge many answers at once; yields (index of the job, Judgement) as they are done.
 
+    When nobody takes any more, no further job is begun.
+
     Args:
         course: as for `Judge`.
         jobs: a list of the arguments of `Judge.judge`: (exercise, folder of the answer, …).
@@ -123,5 +125,10 @@ def judge_all(course, jobs, workers, **settings):
     with concurrent.futures.ThreadPoolExecutor(workers) as threads:
         for _ in range(workers):
             threads.submit(work)
-        for _ in jobs:
-            yield done.get()
+        try:
+            for _ in jobs:
+                yield done.get()
+        finally:
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()

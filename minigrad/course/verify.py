@@ -26,6 +26,8 @@ POINTS = range(10, 31)
 SEEDS = (0, 1, 2)
 #: put after a solution: every function of ``{names}`` answers as ``{body}`` says
 IGNORANCE = """
+import numpy as np
+
 
 def _filled(value, number):
     if type(value) in (list, tuple):

@@ -101,7 +101,7 @@ def _advice(words):
             return None
         if set(waits) == {"send"}:
             return (
-                "every rank that is left sends first, and send waits until it is received: let one "
+                "every rank sends first, and send waits until it is received: let one "
                 "of two neighbours receive first, or use send_recv, which does both at once"
                 if not ended
                 else "a message is sent that no rank receives any more"
