@@ -111,6 +111,8 @@ def test_bad_settings_say_what_was_expected():
         layer(capacity_factor=0)
     with pytest.raises(ValueError, match="'chosen', 'all', got 'some'"):
         layer(gates="some")
+    with pytest.raises(ValueError, match=r"shape \(2, 0, 6\); expected a token or more"):
+        layer()(mg.tensor(np.ones((2, 0, 6))))
     with pytest.raises(ValueError, match="1 MixtureOfExperts, 1 of which have not been called"):
         nn.auxiliary_loss(layer())
 

