@@ -1,12 +1,12 @@
-"""Data parallelism: equal to one device, in as many bytes as the formula, hidden behind backward."""
+"""Data parallelism: equal to one device, in the bytes of the formula, hidden behind backward."""
 
 import functools
 
 import numpy as np
 import pytest
+from distributed_cases.data_parallel import CASES, DRAWN, built
 
 import minigrad as mg
-from distributed_cases.data_parallel import CASES, DRAWN, built
 from minigrad import distributed as dist
 from minigrad import engine, nn
 from minigrad.distributed.data_parallel import DataParallel, in_buckets, local_batch

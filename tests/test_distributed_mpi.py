@@ -82,6 +82,22 @@ WRONG = {
         dist.run(main, 4)""",
         "recv: rank 0 sent more bytes, rank 1 expected float64 (2,), 16 bytes",
     ),
+    "a group that does not agree": (
+        """
+        def main(c):
+            half = c.split(c.rank // 2)
+            half.all_reduce(np.ones(2 + c.rank % 2 if c.rank < 2 else 2))
+        dist.run(main, 4)""",
+        "rank 1 calls all_reduce(float64 (3,)",
+    ),
+    "rows that nobody sends": (
+        "dist.run(lambda c: c.all_to_all_rows(np.ones(4), [1] * 4, [1, 1, 1, 1 + c.rank % 2]), 4)",
+        "rank 3 sends 1 rows to rank 1, which expects 2",
+    ),
+    "a result that cannot travel": (
+        "dist.run(lambda c: (lambda: 0) if c.rank == 1 else 0, 4)",
+        "rank 1 of 4 raised this",
+    ),
     "another size": ("dist.run(print, 3)", "size is 3, and 4 processes started; `minigrad launch"),
     "nested": ("dist.run(lambda c: dist.run(print), 4)", "a rank cannot begin another run"),
 }
@@ -117,6 +133,32 @@ def test_a_script_needs_to_know_neither_size_nor_engine(tmp_path):
         assert all(total == 3 for _, _, total in run)
     """
     done = launched(script(tmp_path, body), size=3)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.reference
+def test_a_nan_is_the_largest_and_the_smallest(tmp_path):
+    """Of MPI's own, which compares in an order of its own, ranks would keep different numbers."""
+    pytest.importorskip("mpi4py")
+    body = """
+        x = lambda c: np.where(np.arange(3) == c.rank, np.nan, c.rank)
+        for op in ("max", "min"):
+            assert np.isnan(list(dist.run(lambda c: c.all_reduce(x(c), op)))).all()
+    """
+    done = launched(script(tmp_path, body), size=3)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.reference
+def test_communicators_do_not_run_out(tmp_path):
+    """MPICH has about 2,000 of them."""
+    pytest.importorskip("mpi4py")
+    body = """
+        for _ in range(500):
+            dist.run(lambda c: [c.split(c.rank).barrier() for _ in range(5)])
+        dist.run(lambda c: [c.split(0).barrier() for _ in range(1500)])
+    """
+    done = launched(script(tmp_path, body), size=2)
     assert done.returncode == 0, done.stderr
 
 

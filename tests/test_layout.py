@@ -82,6 +82,16 @@ def test_replicas_exchange_as_each_zero_stage_does():
     assert seconds[3] == pytest.approx(layered, rel=1e-12)
 
 
+@pytest.mark.parametrize(("data", "near"), [(1, True), (2, True), (4, False)])
+def test_stages_far_apart_speak_over_the_network(data, near):
+    wires = dist.Nodes(4, alpha=1.0, bandwidth=16.0, network_alpha=100.0, network_bandwidth=8.0)
+    layout = Layout(data, 1, 2, 0, 3)
+    parts = predict(SMALL, Cluster(2 * data, H100, wires), layout, batch=12).parts
+    nbytes = 2 * 16 * 32 * 12 / data / 3  # of a micro-batch's activations
+    message = 1 + nbytes / 16 if near else 100 + nbytes / 8
+    assert parts["pipeline"] == pytest.approx(3 * 2 * message, rel=1e-12)
+
+
 def step(comm, model, cluster, layout, batch):
     """A step in which every message is sent and every product waited for, and nothing computed."""
     data, tensor, pipeline, zero, micro_batches = layout

@@ -11,8 +11,8 @@ from minigrad import distributed as dist
 from minigrad import nn
 from minigrad.distributed import tensor_parallel
 from minigrad.distributed.context_parallel import context_parallel, shard_loss
-from minigrad.distributed.shards import positions, shard, unshard
 from minigrad.distributed.ring_attention import merge, pairs, ring_attention
+from minigrad.distributed.shards import positions, shard, unshard
 from minigrad.distributed.ulysses import ulysses_attention
 from minigrad.inference import KVCache
 from minigrad.models import GPT, GPTConfig, Llama, LlamaConfig

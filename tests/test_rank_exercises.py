@@ -102,6 +102,14 @@ def stub(comm, x):
     raise NotImplementedError("ex91_ranks: stub")
 
 
+def needs_a_stub(comm, x):
+    return stub(comm, x)
+
+
+def doubled(x):
+    return 2 * x
+
+
 def never_ends(comm, x):
     while True:
         x = comm.send_recv(x, (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size)
@@ -211,7 +219,7 @@ def test_a_wrong_answer_says_which_rank_and_which_mistake(answer):
 @pytest.mark.parametrize(
     ("function", "words", "advice"),
     [
-        ("sends_first", "rank 1 waits in send", "every rank that is left sends first"),
+        ("sends_first", "rank 1 waits in send", "every rank sends first"),
         ("receives_first", "rank 0 waits in recv", "every rank receives first"),
         ("sends_to_nobody", "which rank 1 never received", "something was sent"),
         ("awaits_nobody", "1, 2 returned before", "no rank sends any more"),
@@ -270,6 +278,8 @@ def test_the_usual_failures_are_the_usual_ones(answer):
         answer.gives_itself.on_ranks(2)(X[0])
     with pytest.raises(verdicts.Unwritten, match="stub is not written yet"):
         answer.stub.on_ranks(2)(X[0])
+    with pytest.raises(verdicts.Unwritten, match="stub is not written yet, and needs_a_stub needs"):
+        answer.needs_a_stub.on_ranks(2)(X[0])
     with pytest.raises(verdicts.Missing, match="no function nothing"):
         answer.nothing.on_ranks(2)(X[0])
     with pytest.raises(verdicts.NotAllowed, match="imports minigrad"):
@@ -279,6 +289,15 @@ def test_the_usual_failures_are_the_usual_ones(answer):
 def test_given_functions_are_built_for_every_rank(answer):
     run = answer.calls_given.on_ranks(2)(testing.given("power", 3), per_rank([2, 3]))
     assert list(run) == [8, 28]
+
+
+def test_a_process_that_has_only_answered_plain_calls_makes_way(tmp_path):
+    (tmp_path / "ex91_ranks.py").write_text(CODE)
+    with Sandbox(tmp_path, "ex91_ranks", tier="process") as box:
+        answer = answers.Answer(box.call, {}, box.launch, box.on_ranks)
+        assert answer.doubled(4) == 8
+        assert answer.ring_sum.on_ranks(2)(X[0])[1].tolist() == (2 * X[0]).tolist()
+        assert answer.doubled(5) == 10
 
 
 def test_plain_calls_and_calls_on_ranks_mix(answer):

@@ -690,6 +690,14 @@ def test_an_index_written_after_use_is_noticed():
         y.backward()
 
 
+def test_a_conversion_of_dtype_is_walked_after_a_write_elsewhere():
+    x, other = mg.tensor([1.0, -2.0], requires_grad=True), mg.tensor([0.0])
+    y = (x.astype("bfloat16") * 3).astype("float32").sum()
+    other[0] = 1.0  # from now on the walk checks what was saved, dtypes among it
+    y.backward()
+    assert x.grad.tolist() == [3, 3]
+
+
 def test_a_write_elsewhere_does_not_disturb_an_op_with_an_argument_left_out():
     x = leaf(X)
     y = mg.sum(mg.layer_norm(x, leaf(np.ones(3))))

@@ -4,10 +4,10 @@ import functools
 
 import numpy as np
 import pytest
-
-import minigrad as mg
 from distributed_cases.data_parallel import built
 from distributed_cases.zero import CASES
+
+import minigrad as mg
 from minigrad import distributed as dist
 from minigrad import nn
 from minigrad.distributed.zero import ZeRO
@@ -32,16 +32,16 @@ def table(stage, psi, P):
     }[stage]
 
 
-def small(dtype="bfloat16", width=12, **changes):
-    """A GPT; with width 12 all its parts have sizes that 8 divides."""
-    return GPT(GPTConfig(12, 8, width, 3, 3, **changes), seed=1).astype(dtype)
+def small(dtype="bfloat16", width=16, **changes):
+    """A GPT; with width 16 all its parts have sizes that 8 divides."""
+    return GPT(GPTConfig(12, 8, width, 2, 3, **changes), seed=1).astype(dtype)
 
 
 def a_step(comm, stage, make=small, zero_grad=False, **options):
     """(bytes of model states, Ψ, padding) after a step whose gradients are still there."""
     zero = ZeRO(model := make(), comm, stage, **options)
     psi = sum(p.size for p in model.parameters())
-    x = IDS + comm.rank
+    x = (IDS + comm.rank) % 12
     loss = next_token_loss(zero, x[:, :-1], x[:, 1:])
     zero.backward(loss)
     zero.step()
@@ -72,8 +72,8 @@ def test_model_states_are_those_of_the_table(stage, size, dtype):
 @pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_padding_is_stated_and_counted(stage, size):
-    make = functools.partial(small, "bfloat16", 15, bias=True)
-    blocks, rest = make().blocks[0].num_parameters, None
+    make = functools.partial(small, "bfloat16", 14, bias=True)
+    blocks = make().blocks[0].num_parameters
     rest = make().num_parameters - 3 * blocks
     for held, psi, padding in dist.run(a_step, size, args=(stage, make)):
         assert padding == 3 * (-blocks % size) + -rest % size
@@ -112,11 +112,16 @@ def test_stage_3_holds_one_block_and_the_one_fetched_ahead(prefetch, gathered):
         model = nn.Sequential(*(Spy(width, width, bias=False) for _ in range(count)))
         zero = ZeRO(model, comm, 3, prefetch=prefetch)
         seen = []
+
+        def looks():
+            coming = [unit.coming for unit in zero.blocks if unit.coming is not None]
+            assert len(coming) < gathered
+            for handle in coming:
+                handle.wait()
+            seen.append(live_bytes(zero, without=[comm]))
+
         for block in model:
-            block.block.called = lambda: (
-                comm.barrier(),  # what was fetched ahead has come
-                seen.append(live_bytes(zero, without=[comm])),
-            )
+            block.block.called = looks
         at_rest = live_bytes(zero, without=[comm])
         zero.backward((zero(np.ones((2, width), np.float32)) ** 2).sum())
         return at_rest, seen
@@ -211,11 +216,14 @@ def test_prefetch_hides_the_gathering_of_all_blocks_but_the_first():
 
 
 def test_master_weights_keep_updates_that_half_precision_would_lose():
+    steps, lr = 12, 4e-6  # a bfloat16 of 0.02 has neighbours 1.2e-4 away
+    adamw = functools.partial(AdamW, lr=lr, weight_decay=0.0)
+
     def main(comm, stage):
         model = small()
         before = model.head.weight.data.astype("f4")
-        zero = ZeRO(model, comm, stage, functools.partial(AdamW, lr=3e-6, weight_decay=0.0))
-        for _ in range(40):
+        zero = ZeRO(model, comm, stage, adamw)
+        for _ in range(steps):
             zero.backward(next_token_loss(zero, IDS[:, :-1], IDS[:, 1:]))
             zero.step()
             zero.zero_grad()
@@ -224,8 +232,8 @@ def test_master_weights_keep_updates_that_half_precision_would_lose():
     def halves_only():
         model = small()
         before = model.head.weight.data.astype("f4")
-        optimizer = AdamW(model.parameters(), lr=3e-6, weight_decay=0.0)
-        for _ in range(40):
+        optimizer = adamw(model.parameters())
+        for _ in range(steps):
             optimizer.zero_grad()
             next_token_loss(model, IDS[:, :-1], IDS[:, 1:]).backward()
             optimizer.step()
@@ -233,8 +241,8 @@ def test_master_weights_keep_updates_that_half_precision_would_lose():
 
     for stage in range(4):
         moved = dist.run(main, 2, args=(stage,))[1]
-        assert moved.mean() == pytest.approx(40 * 3e-6, rel=0.5)
-    assert halves_only().mean() < 0.5 * moved.mean()
+        assert moved.mean() == pytest.approx(steps * lr, rel=0.4)
+    assert halves_only().mean() < 0.3 * moved.mean()
 
 
 def losses_of(stage, size, make, steps=3, mask=None):
@@ -265,7 +273,7 @@ def test_dropout_and_masks_go_through_the_second_run_of_a_block():
 
 
 class Shared(nn.Module):
-    """Two blocks that share a layer, one block without parameters, one frozen."""
+    """Blocks that share a layer, one without parameters, one frozen, one used outside as well."""
 
     def __init__(self):
         mg.manual_seed(8)
@@ -274,9 +282,11 @@ class Shared(nn.Module):
         self.blocks = nn.ModuleList([both[0], nn.Dropout(0.0), both[1], nn.Linear(6, 2)])
         for p in self.blocks[3].parameters():
             p.requires_grad_(False)
+        self.first = self.blocks[2][0]
         self.astype("float64")
 
     def forward(self, x):
+        x = self.first(x)
         for block in self.blocks:
             x = block(x)
         return x
@@ -356,10 +366,11 @@ def test_clipping_refuses_what_is_not_finite():
         model = nn.Sequential(nn.Linear(2, 2))
         zero = ZeRO(model, comm, 2)
         x = np.full((1, 2), np.inf if comm.rank else 1.0, np.float32)
-        zero.backward(zero(x).sum())
+        with np.errstate(invalid="ignore"):
+            zero.backward(zero(x).sum())
         zero.clip_grad_norm(1.0)
 
-    with pytest.raises(FloatingPointError, match="the gradients' norm is (inf|nan)"):
+    with pytest.raises(FloatingPointError, match=r"the gradients' norm is (inf|nan)"):
         dist.run(main, 2)
     with pytest.raises(ValueError, match="max_norm must be positive, got 0"):
         dist.run(lambda comm: ZeRO(small(), comm, 2).clip_grad_norm(0), 1)

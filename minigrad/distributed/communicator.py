@@ -205,7 +205,7 @@ class Communicator:
         if "op" in parameters:
             self._check_op(collective, x, parameters["op"])
         shape = np.shape(x)
-        for name in parameters.keys() & {"axis", "split_axis", "concat_axis"}:
+        for name in [name for name in parameters if name.endswith("axis")]:
             axis = operator.index(parameters[name])
             if not -len(shape) <= axis < len(shape):
                 raise ValueError(f"{collective}: {name} is {axis} for x of shape {shape}")

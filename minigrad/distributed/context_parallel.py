@@ -11,8 +11,8 @@ from functools import partial
 
 from minigrad import backend, nn
 from minigrad.distributed.gradients import all_reduce_gradients
-from minigrad.distributed.shards import LAYOUTS, positions, shard
 from minigrad.distributed.ring_attention import ring_attention
+from minigrad.distributed.shards import LAYOUTS, positions, shard
 from minigrad.distributed.ulysses import ulysses_attention
 from minigrad.nn.layers import one_of
 from minigrad.ops import cross_entropy

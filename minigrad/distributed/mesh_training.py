@@ -22,8 +22,8 @@ from minigrad.distributed import schedules, tensor_parallel
 from minigrad.distributed.context_parallel import context_parallel
 from minigrad.distributed.expert_parallel import average_gradients, expert_parallel
 from minigrad.distributed.gpt_parts import cut
-from minigrad.distributed.shards import positions, shard
 from minigrad.distributed.pipeline import Pipeline
+from minigrad.distributed.shards import positions, shard
 
 AXES = ("data", "expert", "context", "pipeline", "tensor")
 

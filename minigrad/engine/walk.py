@@ -3,7 +3,7 @@
 import operator
 
 from minigrad.engine.primitive import describe, explainable, finite, restated
-from minigrad.engine.state import AMBIENT, _state
+from minigrad.engine.state import _state
 from minigrad.engine.traced import Traced, box, plain, root, wrote
 
 
@@ -14,8 +14,8 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
     is a topological order, so each cotangent is complete when its node is reached. With
     ``create_graph`` the rules see values of this same level and so record a graph themselves.
 
-    In ``state(on_leaf=f)``, a walk of ``backward()`` calls f(tensor, cotangent) for a leaf as soon
-    as its cotangent is complete, while others are still to come; what f returns True for is f's.
+    In ``state(on_leaf=f)``, f(tensor, cotangent) is called for a tensor's leaf as soon as its
+    cotangent is complete, while others are still to come; what f returns True for is f's.
     """
     grads, owned, leaves = {}, set(), {}
     around = _state.get()
@@ -24,7 +24,7 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
         if isinstance(out, Traced) and out.level == level:
             _accumulate(grads, owned, out.node, g)
     nodes = _reachable(grads)
-    completed = _completed(nodes) if around.on_leaf is not None and level == AMBIENT else {}
+    completed = _completed(nodes) if around.on_leaf is not None else {}
     for node in nodes:
         g = grads.pop(node, None)
         if g is None:

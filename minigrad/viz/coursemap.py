@@ -34,6 +34,7 @@ COURSE = (
     (27, "Sequence parallelism", "V  Many devices"),
     (28, "Expert parallelism", "V  Many devices"),
     (29, "Long sequences", "V  Many devices"),
+    (38, "Choosing a layout", "V  Many devices"),
     (30, "LoRA", "VI  Adapting and judging"),
     (31, "RLHF", "VI  Adapting and judging"),
     (32, "Evaluation", "VI  Adapting and judging"),

@@ -9,8 +9,8 @@ import minigrad as mg
 from distributed_cases import Case
 from minigrad import optim
 from minigrad.distributed import context_parallel
-from minigrad.distributed.shards import positions, shard
 from minigrad.distributed.ring_attention import ring_attention
+from minigrad.distributed.shards import positions, shard
 from minigrad.distributed.ulysses import ulysses_attention
 from minigrad.models import GPT, GPTConfig
 
