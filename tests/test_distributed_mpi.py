@@ -1,5 +1,6 @@
 """Real processes: the cases of every engine on MPI, and how a job ends that cannot go on."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -41,6 +42,19 @@ def test_every_case_holds_on_four_processes():
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.strip().splitlines()
     assert len(lines) == sum(1 for _ in all_cases()) and "needs" not in done.stdout
+
+
+@pytest.mark.reference
+def test_every_case_holds_on_the_calls_of_nccl():
+    """The NCCL engine with MPI in NCCL's place; with GPUs,
+    ``minigrad launch -n 4 --engine nccl tests/on_ranks.py`` is the same on them."""
+    pytest.importorskip("mpi4py")
+    path = os.pathsep.join([str(HERE / "stand_in"), str(HERE.parent)])
+    environment = {**os.environ, "PYTHONPATH": path, "MINIGRAD_ENGINE": "nccl"}
+    command = [launching.mpiexec(), "-n", "4", sys.executable, HERE / "on_ranks.py"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.strip().splitlines()) == sum(1 for _ in all_cases())
 
 
 def all_cases():

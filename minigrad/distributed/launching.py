@@ -36,17 +36,22 @@ def _mpi(command, size):
         raise RuntimeError(
             "the engine 'mpi' needs mpi4py and an MPI library: pip install mpi4py mpich"
         )
-    beside = Path(sys.executable).parent / "mpiexec"
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if mpiexec is None:
-        raise RuntimeError("there is no mpiexec here; `pip install mpich` brings one")
     # OpenMPI counts cores; ranks that wait do not need one each.
     environment = {
         **os.environ,
         "MINIGRAD_ENGINE": "mpi",
         "OMPI_MCA_rmaps_base_oversubscribe": "1",
     }
-    return subprocess.call([mpiexec, "-n", str(size), sys.executable, *command], env=environment)
+    return subprocess.call([mpiexec(), "-n", str(size), sys.executable, *command], env=environment)
+
+
+def mpiexec():
+    """The path of mpiexec: the one beside this Python, or on the path. Raises RuntimeError."""
+    beside = Path(sys.executable).parent / "mpiexec"
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        raise RuntimeError("there is no mpiexec here; `pip install mpich` brings one")
+    return found
 
 
 def _nccl(command, size):
