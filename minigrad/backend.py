@@ -203,10 +203,10 @@ def set_random_state(state):
     generator().bit_generator.state = state
 
 
-def own_random_state():
-    """From here on this context (a thread, a simulated rank) draws from a generator of its own,
-    which goes on from where the shared one stands."""
-    state = random_state()
+def own_random_state(state=None):
+    """From here on this context (a thread, a rank) draws from a generator of its own, which goes on
+    from ``state``, or from where the shared one stands."""
+    state = random_state() if state is None else state
     _generator.set(np.random.Generator(np.random.PCG64()))
     set_random_state(state)
 

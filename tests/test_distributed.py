@@ -354,6 +354,13 @@ MISMATCHES = {
         lambda comm: (comm.send(np.ones(2), (comm.rank + 1) % 3), comm.recv(np.ones(2), 0)),
         r"rank 0 waits in send at \S+ for rank 1 to receive",
     ),
+    "everyone begins to send, and waits for it": (
+        lambda comm: (
+            comm.isend(np.ones(2), (comm.rank + 1) % 3).wait(),
+            comm.recv(np.ones(2), (comm.rank - 1) % 3),
+        ),
+        r"rank 0 waits in isend at \S+ for rank 1 to receive",
+    ),
     "everyone receives first": (
         lambda comm: comm.recv(np.ones(2), (comm.rank + 1) % 3),
         r"rank 2 waits in recv at \S+ for rank 0",
@@ -367,7 +374,7 @@ MISMATCHES = {
         r"recv: rank 0 sent float64 \(2,\), rank 1 expected float64 \(3,\)",
     ),
     "a message that nobody receives": (
-        lambda comm: comm.rank or comm.isend(np.ones(2), 2).wait(),
+        lambda comm: comm.rank or comm.isend(np.ones(2), 2),
         r"not all calls were answered\n  rank 0 sent float64 \(2,\), which rank 2 never received",
     ),
     "a root that goes on alone": (
@@ -587,6 +594,18 @@ def test_matrices_are_arrays():
     for got in dist.run(lambda comm: comm.all_gather(x, 1), 2):
         assert type(got) is np.ndarray
         np.testing.assert_array_equal(got, [[0, 1, 0, 1], [2, 3, 2, 3]])
+
+
+def test_a_send_is_answered_by_a_receive_that_has_begun():
+    """Both wait for what they send first; the receives are under way."""
+
+    def main(comm):
+        other = 1 - comm.rank
+        coming = comm.irecv(np.ones(2), other)
+        comm.isend(np.full(2, 1.0 + comm.rank), other).wait()
+        return coming.wait()[0]
+
+    assert list(dist.run(main, 2)) == [2, 1]
 
 
 def test_one_rank_is_enough():

@@ -119,7 +119,8 @@ class Communicator:
         raise NotImplementedError
 
     def isend(self, x, dest, tag=0):
-        """Begin to send an array; a Handle."""
+        """Begin to send an array, copied at once; a Handle, whose ``wait()`` waits until it has
+        been received."""
         raise NotImplementedError
 
     def irecv(self, like, source, tag=0):
@@ -152,7 +153,7 @@ class Communicator:
 
     def apply(self, collective, x, algorithm, **parameters):
         """A collective on an array, blocking: what the primitives of ``ops`` are made of."""
-        return self._begin(collective, self._array(collective, x), algorithm, parameters, False)
+        return self._begin(collective, *self._ready(collective, x, algorithm, parameters), False)
 
     def _begin(self, collective, x, algorithm, parameters, async_op):
         """Do, or begin, a collective on an array that fits: the array, or a Handle."""
@@ -167,7 +168,16 @@ class Communicator:
                     parameters["algorithm"] = algorithm
                 return primitive(x, comm=self, **parameters)
             x = self._untraced(f"{collective}: async_op=True", x)
-        return self._begin(collective, self._array(collective, x), algorithm, parameters, async_op)
+        ready = self._ready(collective, x, algorithm, parameters)
+        return self._begin(collective, *ready, async_op)
+
+    def _ready(self, collective, x, algorithm, parameters):
+        """The array, algorithm and parameters of a call, as ``_begin`` takes them."""
+        x = self._array(collective, x)
+        if parameters.get("op") == "mean" and x.dtype == np.float16:
+            # Their sum may be beyond float16 where their mean is not.
+            x, parameters = x / x.dtype.type(self.size), {**parameters, "op": "sum"}
+        return x, algorithm, parameters
 
     def _untraced(self, what, x):
         """A Tensor's array. Raises TypeError where a derivative would be lost."""

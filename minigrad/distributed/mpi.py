@@ -17,6 +17,7 @@ from minigrad.distributed import collectives, ops
 from minigrad.distributed.communicator import Communicator, Handle, dense, describe
 from minigrad.distributed.errors import DistributedError
 from minigrad.distributed.places import called_from
+from minigrad.distributed.running import began_alike
 
 try:
     from mpi4py import MPI
@@ -281,7 +282,8 @@ def run(fn, size, args):
     made = []
     comm = MPICommunicator(world.Dup(), made)
     try:
-        result = MPI.pickle.dumps(fn(comm, *args))
+        state = world.bcast(backend.random_state())
+        result = MPI.pickle.dumps(began_alike(fn, comm, args, state))
     except BaseException as error:
         error.add_note(f"rank {comm.rank} of {comm.size} raised this")
         if not (isinstance(error, Disagreement) and error.ranks == comm.size):

@@ -22,6 +22,7 @@ import numpy as np
 from minigrad import backend, engine
 from minigrad.distributed import collectives, ops
 from minigrad.distributed.communicator import Communicator, Handle, dense
+from minigrad.distributed.running import began_alike
 
 try:
     import cupy
@@ -336,7 +337,8 @@ def run(fn, size, args):
             f"`minigrad launch -n {size} --engine nccl script.py` starts {size}"
         )
     try:
-        result = fn(comm, *args)
+        state = comm._objects(backend.random_state())[0]
+        result = began_alike(fn, comm, args, state)
         comm._flush()
         cupy.cuda.get_current_stream().synchronize()
         told = comm._objects(_on_host(result))

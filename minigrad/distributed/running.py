@@ -5,6 +5,7 @@ import importlib
 import operator
 from collections.abc import Sequence
 
+from minigrad import backend
 from minigrad.distributed import launching
 from minigrad.distributed.simulated import trace as tracing
 
@@ -98,3 +99,14 @@ def run(fn, size=None, engine=None, *, args=(), topology=None, timeout=None, fau
         return Run(real.run(fn, size, args), engine)
     finally:
         _inside.reset(token)
+
+
+def began_alike(fn, comm, args, state):
+    """``fn(comm, *args)`` with random numbers from ``state`` on, the same on all ranks, as
+    simulated ranks have it; this process's own go on afterwards as if nothing had been drawn."""
+
+    def begin():
+        backend.own_random_state(state)
+        return fn(comm, *args)
+
+    return contextvars.copy_context().run(begin)

@@ -281,7 +281,31 @@ def check_answers(results):
         np.testing.assert_array_equal(got, (2 if rank == 1 else 1) * drawn(rank))
 
 
+def drawn_alike(comm):
+    """Ranks begin with the same random numbers, though nobody has seeded them."""
+    return mg.dropout(mg.tensor(np.ones(64)), 0.5, training=True).numpy()
+
+
+def check_drawn_alike(results):
+    for got in results:
+        np.testing.assert_array_equal(got, results[0])
+        assert 0 < (got == 0).sum() < 64
+
+
+def large_halves(comm):
+    x = np.full(8, 30_000, np.float16)
+    return comm.all_reduce(x, "mean"), comm.reduce_scatter(x, "mean"), comm.reduce(x, "mean", 1)
+
+
+def check_large_halves(results):
+    for rank, (everywhere, share, at_root) in enumerate(results):
+        assert (everywhere == 30_000).all() and (share == 30_000).all()
+        assert (at_root == (30_000 if rank == 1 else 0)).all()
+
+
 CASES = {
+    "drawn alike": Case(drawn_alike, SIZE, check_drawn_alike),
+    "large halves": Case(large_halves, SIZE, check_large_halves),
     "collectives": Case(collectives, SIZE, check_collectives),
     "under way": Case(under_way, SIZE, check_under_way),
     "messages": Case(messages, SIZE, check_messages),

@@ -203,11 +203,7 @@ class SimulatedCommunicator(Communicator):
             return
         machine = self.machine
         begin = machine.task.clock
-        message = endpoint.post(x, dest, late)
-        if not message.taken:
-            message.sender = machine.task
-            machine.wait(lambda: f"{endpoint.doing()}for rank {endpoint.worlds[dest]} to receive")
-        machine.task.clock = max(machine.task.clock, message.end)
+        self._sent(endpoint, x, dest, late)()
         machine.span(self.world, "communicate", "send", begin, machine.task.clock, x.nbytes)
 
     def recv(self, like, source, tag=0):
@@ -226,6 +222,7 @@ class SimulatedCommunicator(Communicator):
         machine = self.machine
         begin = machine.task.clock
         arrived = self._expected("send_recv", endpoint, x, source, tag)
+        self._number(endpoint, dest)
         message = endpoint.post(x, dest, late)
         array = arrived()
         machine.task.clock = max(machine.task.clock, message.end)
@@ -237,12 +234,28 @@ class SimulatedCommunicator(Communicator):
         endpoint, late, skip = self._point("isend", x, tag, dest=dest)
         if skip:
             return Handle(lambda: None)
-        message, machine = endpoint.post(x, dest, late), self.machine
+        return Handle(self._sent(endpoint, x, dest, late))
 
-        def finish():
+    def _sent(self, endpoint, x, dest, late):
+        """Post a message; () -> None, which waits until a receive for it has been begun: nobody
+        may count on a buffer between two ranks."""
+        machine, doing, peer = self.machine, endpoint.doing, endpoint.members[dest]
+        number = self._number(endpoint, dest)
+        message = endpoint.post(x, dest, late)
+
+        def received():
+            while peer.begun.get(self.rank, 0) <= number:
+                peer.senders.setdefault(self.rank, []).append(machine.task)
+                machine.wait(lambda: f"{doing()}for rank {endpoint.worlds[dest]} to receive")
             machine.task.clock = max(machine.task.clock, message.end)
 
-        return Handle(finish)
+        return received
+
+    def _number(self, endpoint, dest):
+        """How many messages went to ``dest`` before this one."""
+        number = endpoint.numbers.get(dest, 0)
+        endpoint.numbers[dest] = number + 1
+        return number
 
     def irecv(self, like, source, tag=0, _name="irecv"):
         like = self._array(_name, engine.plain(like))
@@ -267,6 +280,9 @@ class SimulatedCommunicator(Communicator):
         taken = self.early.setdefault((source, tag), {"asked": 0, "came": 0})
         number = taken["asked"]
         taken["asked"] += 1
+        endpoint.begun[source] = number + 1
+        for task in endpoint.senders.pop(source, ()):
+            machine.wake(task)
 
         def arrived():
             while number not in taken:

@@ -6,13 +6,12 @@ from minigrad.distributed.errors import DistributedError, Stopped
 
 
 class Message:
-    """An array on its way; ``sender``, if any, is the task that waits until it is taken."""
+    """An array on its way: when it leaves, how long it takes, when it is there."""
 
-    __slots__ = ("array", "begin", "end", "sender", "taken", "took")
+    __slots__ = ("array", "begin", "end", "took")
 
     def __init__(self, array, begin, took):
         self.array, self.begin, self.took = array, begin, took
-        self.sender, self.taken = None, False
         self.end = begin + took
 
 
@@ -25,8 +24,8 @@ class Endpoint:
     """
 
     __slots__ = (
-        "awaited", "doing", "inbox", "machine", "members", "rank", "sent", "size", "task",
-        "traffic", "world", "worlds",
+        "awaited", "begun", "doing", "inbox", "machine", "members", "numbers", "rank", "senders",
+        "sent", "size", "task", "traffic", "world", "worlds",
     )  # fmt: skip
 
     def __init__(self, machine, rank, worlds):
@@ -38,6 +37,9 @@ class Endpoint:
         self.traffic = {}
         self.sent = 0  # bytes
         self.doing = None  # () -> str: for which call, in words
+        self.numbers = {}  # {destination: how many messages were sent there with send and isend}
+        self.begun = {}  # {source: how many receives were begun}
+        self.senders = {}  # {source: tasks there that wait for a receive to be begun here}
 
     def post(self, array, to, late=0.0):
         """Put a copy of an array into rank ``to``'s mailbox; the Message."""
@@ -84,7 +86,6 @@ class Endpoint:
         if machine.in_free[self.world] > begin:
             begin = machine.in_free[self.world]
         end = message.end = machine.in_free[self.world] = begin + took
-        message.taken = True
         if machine.timeout is not None and end - me.clock > machine.timeout:
             raise DistributedError(
                 f"rank {self.world} waited {end - me.clock:.3g} s for a message of rank "
@@ -92,8 +93,6 @@ class Endpoint:
             )
         if end > me.clock:
             me.clock = end
-        if message.sender is not None:
-            machine.wake(message.sender)
         return message
 
     def waits(self):
