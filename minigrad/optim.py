@@ -268,7 +268,9 @@ def _fusable(p, g):
 def clip_grad_norm(parameters, max_norm):
     """Scale all gradients so that their joint Euclidean norm is at most ``max_norm``.
 
-    Returns the norm before clipping, a float. Gradients are replaced, not written into.
+    Returns the norm before clipping, a float. Gradients are replaced, not written into. It sees
+    ``grad`` alone, of one device: a model whose gradients ZeRO keeps has none there, and nothing
+    would happen (norm 0.0); ``ZeRO.clip_grad_norm`` is for those.
     Raises FloatingPointError when the norm is NaN or infinite: no scale would mend that.
     """
     if not max_norm > 0:

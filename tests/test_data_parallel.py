@@ -10,6 +10,7 @@ import minigrad as mg
 from minigrad import distributed as dist
 from minigrad import engine, nn
 from minigrad.distributed.data_parallel import DataParallel, in_buckets, local_batch
+from minigrad.distributed.gradients import all_reduce_gradients
 from minigrad.perf import live_bytes
 from minigrad.training import next_token_loss
 
@@ -117,6 +118,18 @@ def test_a_ring_step_sends_twice_the_gradients_less_a_share(size, steps):
     assert sent == [2 * (size - 1) * n // size] * size
 
 
+def test_bytes_of_a_ring_whose_shares_are_uneven():
+    """29 numbers on 3 ranks, in chunks of 10, 10 and 9: a rank sends all but one of them, twice."""
+
+    def main(comm):
+        parallel = DataParallel(nn.Linear(29, 1, bias=False), comm, algorithm="ring")
+        parallel.backward(parallel(np.ones((2, 29), np.float32)).sum())
+
+    sent = dist.run(main, 3).traffic.sent(phase="gradients")
+    assert sum(sent) == 3 * 2 * (3 - 1) * 29 * 4 / 3
+    assert all(2 * (29 - 10) * 4 <= each <= 2 * (29 - 9) * 4 for each in sent)
+
+
 def test_a_bucket_of_many_parameters_is_one_call():
     calls = {
         nbytes: dist.run(
@@ -194,6 +207,36 @@ def test_ranks_that_complete_gradients_in_another_order_still_agree():
             np.testing.assert_allclose(run[rank][0][place], mean, rtol=1e-13)
 
 
+# Gradients in one message, without buckets
+
+
+def test_gradients_that_some_ranks_have_are_reduced_and_others_left_alone():
+    values = {"everywhere": [1.0, 5.0, 3.0], "on one": [None, 6.0, None], "nowhere": 3 * [None]}
+
+    def main(comm, op):
+        parameters = {name: nn.Parameter(np.zeros((2, 2))) for name in [*values, "frozen"]}
+        parameters["everywhere"].data = np.zeros((2, 2))  # float64, a message of its own
+        for name, each in values.items():
+            if (value := each[comm.rank]) is not None:
+                p = parameters[name]
+                p.grad = mg.Tensor.constant(np.full(p.shape, value, p.dtype))
+        parameters["frozen"].requires_grad_(False)
+        all_reduce_gradients(iter(parameters.values()), comm, op)
+        grads = {name: p.grad for name, p in parameters.items()}
+        return {name: None if g is None else (g.dtype.str[1:], g.data) for name, g in grads.items()}
+
+    for op, sums in (("sum", (9.0, 6.0)), ("mean", (3.0, 2.0))):
+        for found in dist.run(main, 3, args=(op,)):
+            assert found["nowhere"] is found["frozen"] is None
+            assert [found[name][0] for name in ("everywhere", "on one")] == ["f8", "f4"]
+            for name, value in zip(("everywhere", "on one"), sums):
+                np.testing.assert_array_equal(found[name][1], np.full((2, 2), value))
+
+
+def test_no_gradients_are_reduced_without_a_message():
+    assert dist.run(lambda comm: all_reduce_gradients([], comm), 3).traffic.bytes() == 0
+
+
 # Bad input
 
 
@@ -237,6 +280,39 @@ def test_a_frozen_parameter_is_left_alone():
         return module.left.weight.grad, module.used.weight.grad.shape
 
     assert dist.run(main, 2).results == [(None, (3, 2))] * 2
+
+
+CHANGES = {
+    "left.weight was frozen .* is float32 on cpu now": lambda m: m.left.weight.requires_grad_(True),
+    "used.weight was float32 on cpu .* is frozen now": lambda m: m.used.weight.requires_grad_(
+        False
+    ),
+    "used.weight was float32 .* is float64 on cpu now": lambda m: m.astype("float64"),
+}
+
+
+@pytest.mark.parametrize("told", CHANGES)
+def test_parameters_that_change_after_wrapping_are_refused(told):
+    def main(comm):
+        module = Forgetful()
+        for p in module.left.parameters():
+            p.requires_grad_(False)
+        parallel = DataParallel(module, comm)
+        CHANGES[told](module)
+        x = np.ones((2, 3), module.used.weight.dtype)
+        parallel.backward(parallel(x, both=True).sum())
+
+    with pytest.raises(ValueError, match=rf"DataParallel: rank \d: {told}; make another one"):
+        dist.run(main, 2)
+
+
+def test_a_weight_must_be_positive():
+    def main(comm):
+        parallel = DataParallel(nn.Linear(3, 2), comm)
+        parallel.backward(parallel(np.ones((2, 3), np.float32)).sum(), weight=comm.rank)
+
+    with pytest.raises(ValueError, match="backward: rank 0: weight must be positive, got 0"):
+        dist.run(main, 2)
 
 
 @pytest.mark.parametrize("what", ["dtype", "shape"])

@@ -340,7 +340,7 @@ MISMATCHES = {
         r"nobody can go on: 2 of 3 ranks wait\n"
         r"  rank 1 waits in all_reduce at test_distributed.py:\d+ for rank 0\n"
         r"  rank 2 waits in all_reduce at test_distributed.py:\d+ for rank \d\n"
-        r"  ranks 0 returned before",
+        r"  rank 0 returned before",
     ),
     "a call too many": (
         lambda comm: [comm.barrier() for _ in range(2 + (comm.rank == 2))],

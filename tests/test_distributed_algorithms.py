@@ -151,6 +151,24 @@ def test_the_ring_of_uneven_chunks():
     assert run.traffic.bytes() == 2 * 3 * 7
 
 
+def test_halving_sends_most_to_the_nearest():
+    """24 elements over 8 ranks: halves to rank XOR 1, quarters to XOR 2, eighths to XOR 4."""
+    x = np.ones(24, np.int8)
+    run = dist.run(lambda comm: comm.all_reduce(x, algorithm="halving and doubling"), 8)
+    for rank in range(8):
+        sent = [run.traffic.bytes(source=rank, destination=rank ^ far) for far in (1, 2, 4)]
+        assert sent == [2 * 12, 2 * 6, 2 * 3]
+
+
+def test_halving_of_uneven_chunks():
+    """7 elements over 4 ranks are chunks of 1, 2, 2, 2. All send 7 in exchange for a half, halves
+    of 3 and 4; then ranks 0 and 2 share the first one, and send its 3 elements, 1 and 3 the other.
+    """
+    x = np.ones(7, np.int8)
+    run = dist.run(lambda comm: comm.all_reduce(x, algorithm="halving and doubling"), 4)
+    assert run.traffic.sent() == [7 + 3, 7 + 4, 7 + 3, 7 + 4]
+
+
 @pytest.mark.parametrize(("collective", "algorithm"), PAIRS)
 @pytest.mark.parametrize("size", [2, 4, 16])
 def test_seconds_are_the_textbook_s(collective, algorithm, size):

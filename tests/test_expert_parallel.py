@@ -214,3 +214,9 @@ def test_every_mixture_of_a_model_is_replaced_and_other_ranks_experts_are_gone()
     assert kinds == [True, True]
     expert = 12 * 20 + 20 + 20 * 12 + 12
     assert count == cases.built().num_parameters - 2 * 3 * expert
+
+
+def test_a_model_without_experts_inside_is_refused():
+    for model, name in [(nn.MLP(4), "MLP"), (layer(), "MixtureOfExperts")]:
+        with pytest.raises(ValueError, match=f"rank 0: {name} has no MixtureOfExperts inside"):
+            dist.run(lambda comm, model=model: expert_parallel(model, comm), 2)

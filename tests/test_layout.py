@@ -175,7 +175,7 @@ def test_the_best_layout_is_found_among_all_and_fits():
 
 
 def test_layouts_are_those_that_divide():
-    model = Model(6, 8, 4, 2, 5)
+    model = Model(6, 8, 4, 4, 12)
     found = set(layouts(model, Cluster(4, H100), 6))
     shapes = {each[:3] for each in found}
     # 4 stages do not divide 6 layers, 4 replicas do not divide 6 texts
@@ -197,10 +197,23 @@ def test_layouts_are_those_that_divide():
     ],
 )
 def test_a_layout_that_does_not_fit_is_refused(layout, words):
-    model, cluster = Model(6, 8, 4, 2, 5), Cluster(4, H100)
+    model, cluster = Model(6, 8, 4, 4, 12), Cluster(4, H100)
     assert words in misfit(model, cluster, layout, 6)
     with pytest.raises(ValueError, match=words):
         predict(model, cluster, layout, 6)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Model(6, 8, 8, 16, 50257), "50257 words do not divide into 8 tensor shares"),
+        (Model(6, 8, 8, 1023, 64), "1023 tokens of a text do not divide into 8 tensor shares"),
+    ],
+)
+def test_words_and_tokens_are_divided_among_tensor_shares_too(model, words):
+    cluster = Cluster(8, H100)
+    assert misfit(model, cluster, Layout(1, 8, 1, 0, 1), 8) == words
+    assert {each.tensor for each in layouts(model, cluster, 8)} == {1}
 
 
 def test_no_room_is_an_error():

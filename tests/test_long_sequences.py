@@ -8,9 +8,9 @@ from distributed_cases import long_sequences as cases
 
 import minigrad as mg
 from minigrad import distributed as dist
-from minigrad import nn
+from minigrad import nn, optim
 from minigrad.distributed import tensor_parallel
-from minigrad.distributed.context_parallel import context_parallel, shard_loss
+from minigrad.distributed.context_parallel import context_parallel, shard_loss, training_step
 from minigrad.distributed.ring_attention import merge, pairs, ring_attention
 from minigrad.distributed.shards import positions, shard, unshard
 from minigrad.distributed.ulysses import ulysses_attention
@@ -246,6 +246,37 @@ def test_a_contiguous_causal_ring_takes_as_long_as_its_last_rank_which_sees_ever
     assert seconds["zigzag"] == pytest.approx(every / 2, rel=0.02)
 
 
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("kind", cases.KINDS)
+def test_bytes_of_a_training_step(kind, size):
+    layers, width, heads = 2, 16, 4
+    ids = RNG.integers(11, size=(2, 25))
+
+    def main(comm):
+        model = GPT(GPTConfig(11, 24, width, heads, layers), seed=0).astype("float64")
+        model = context_parallel(model, comm, *cases.KINDS[kind])
+        optimizer = optim.AdamW(model.parameters())
+        x, y = ids[:, :-1], ids[:, 1:]
+        training_step(model, optimizer, x, y, comm, cases.KINDS[kind][1])
+        return model.num_parameters, len(model.parameters())
+
+    run = dist.run(main, size)
+    one = 2 * (24 // size) * width * 8  # bytes of B·L/P·D numbers: a rank's q, k, v or output
+    forward = {"ulysses": 4 * one * (size - 1) // size}.get(kind, (size - 1) * 2 * one)
+    backward = {"ulysses": forward}.get(kind, 2 * forward)
+    doubled = {2: 1, 4: 2}[size]  # AllReduces of few bytes: log₂P messages of them all
+    parameters, tensors = run[0]
+    want = {
+        "backward": layers * backward,
+        "gradients": doubled * 8 * parameters,
+        "which gradients there are": doubled * tensors,
+        "": layers * forward + doubled * 8,  # and the loss
+    }
+    assert {phase: set(run.traffic.sent(phase=phase)) for phase in want} == {
+        phase: {nbytes} for phase, nbytes in want.items()
+    }
+
+
 # Models
 
 
@@ -262,6 +293,19 @@ def test_a_llama_with_rotary_positions_and_shared_keys_runs_on_shards():
     for rank, found in enumerate(dist.run(main, 4)):
         places = positions(16, rank, 4, "zigzag")
         np.testing.assert_allclose(found, want[:, places], rtol=0, atol=1e-12)
+
+
+def test_losses_of_half_precision_are_added_up_in_float32():
+    y = RNG.integers(4, size=(4, 64))
+
+    def main(comm):
+        sure = lambda ids, positions: mg.Tensor(
+            1000 * (np.arange(4) == (y[:, positions, None] + 1) % 4), dtype=np.float16
+        )
+        return shard_loss(sure, y, y, comm, "zigzag").item()
+
+    run = dist.run(main, 2)
+    assert sum(run) == pytest.approx(1000, rel=1e-6)  # 256 of them are more than float16 has room
 
 
 # Bad input
@@ -295,6 +339,8 @@ def test_lengths_that_do_not_divide_are_refused():
     model = GPT(GPTConfig(5, 16, 8, 2, 1), seed=0)
     with pytest.raises(ValueError, match="12 positions do not divide into 8 equal chunks"):
         dist.run(lambda comm: shard_loss(model, ids, ids, comm, "zigzag"), 4)
+    with pytest.raises(ValueError, match=r"targets \(1, 11\) for ids \(1, 12\); expected as many"):
+        dist.run(lambda comm: shard_loss(model, ids, ids[:, 1:], comm), 4)
     with pytest.raises(ValueError, match=r"has 3 queries and 3 keys; expected .* 2 equal chunks"):
         x = np.ones((1, 1, 3, 2))
         dist.run(lambda comm: ring_attention(x, x, x, comm, layout="zigzag"), 2)
@@ -315,6 +361,15 @@ def test_shards_of_different_length_or_dtype_stop_all_ranks(attend):
     for main in (lengths, dtypes):
         with pytest.raises(dist.DistributedError, match="rank 1"):
             dist.run(main, 2)
+
+
+def test_heads_are_divided_first():
+    def main(comm):
+        model = context_parallel(GPT(GPTConfig(12, 8, 8, 2, 1), seed=0), comm)
+        return tensor_parallel.shard(model, comm)
+
+    with pytest.raises(ValueError, match="shard it first, then call context_parallel"):
+        dist.run(main, 2)
 
 
 def test_settings_that_would_not_compute_the_same_are_refused():

@@ -16,6 +16,7 @@ from minigrad.distributed.gpt_parts import cut
 from minigrad.distributed.pipeline import Pipeline, bubble, generate, spans
 from minigrad.distributed.schedules import Action, gpipe, interleaved, one_f_one_b, zero_bubble
 from minigrad.distributed.split_backward import input_gradient, weight_gradients
+from minigrad.perf.memory import live_arrays
 
 FREE = dist.FullyConnected(alpha=0.0, bandwidth=float("inf"))  # messages cost no time
 SECONDS = {"F": 1e-3, "B": 2e-3, "I": 1e-3, "W": 1e-3}
@@ -166,6 +167,35 @@ def test_no_graph_lives_longer_than_it_is_counted(make, want):
     assert list(dist.run(main, 3)) == want
 
 
+def most_bytes(comm, schedule):
+    """The most bytes of numbers that are no ids, after any action of a stage."""
+    M, most = schedules.size(schedule)[1], 0
+    pipe = Pipeline(comm, cut(built(3), comm.size), schedule)
+    did = pipe._did
+
+    def counted(*given):
+        nonlocal most
+        did(*given)
+        alive = live_arrays(pipe, without=[comm])
+        most = max(most, sum(array.nbytes for array in alive if array.dtype == np.float64))
+
+    pipe._did = counted
+    ids = np.random.default_rng(0).integers(VOCABULARY, size=(M, LENGTH + 1))
+    pipe.step(ids[:, :-1], ids[:, 1:])
+    return most
+
+
+def test_bytes_held_grow_with_micro_batches_in_gpipe_alone():
+    few, many = 7, 12
+    for make in (one_f_one_b, zero_bubble):
+        held = [list(dist.run(most_bytes, 3, args=(make(3, M),))) for M in (few, many)]
+        assert held[0] == held[1]
+    held = [list(dist.run(most_bytes, 3, args=(gpipe(3, M),))) for M in (few, many)]
+    activation = LENGTH * 12 * 8  # (1, L, D)
+    for some, more in zip(*held):
+        assert more - some > (many - few) * activation
+
+
 @pytest.mark.parametrize(
     ("schedule", "tie_weights"),
     [(one_f_one_b(4, 2), False), (gpipe(2, 8), True), (interleaved(2, 4, 2), False)],
@@ -251,6 +281,21 @@ def test_backward_in_two_halves_is_backward():
             np.testing.assert_allclose(
                 p.grad.numpy(), times * want[name], rtol=0, atol=1e-12, err_msg=name
             )
+
+
+def test_backward_in_two_halves_through_a_checkpoint():
+    block = nn.TransformerBlock(12, 3, causal=True, dropout=0.0).astype("float64")
+    array, g = np.random.default_rng(0).normal(size=(2, 2, 5, 12))
+    x = mg.tensor(array, requires_grad=True)
+    block(block(x)).backward(g)
+    want, dx_want = [p.grad.numpy() for p in block.parameters()], x.grad.numpy()
+    block.zero_grad()
+    x = mg.tensor(array, requires_grad=True)
+    dx, left = input_gradient(mg.checkpoint(block)(block(x)), g, x)
+    np.testing.assert_allclose(dx, dx_want, rtol=0, atol=1e-12)
+    weight_gradients(left)
+    for p, grad in zip(block.parameters(), want):
+        np.testing.assert_allclose(p.grad.numpy(), grad, rtol=0, atol=1e-12)
 
 
 def test_weight_gradients_share_no_memory():
@@ -422,3 +467,70 @@ def test_a_stage_can_be_trained_by_an_optimizer_of_its_own():
 def test_different_parameters_of_one_name_are_refused():
     with pytest.raises(ValueError, match="weight 0 is in two parts, and not the same"):
         dist.run(lambda comm: Pipeline(comm, [Scale(0), Scale(0)], gpipe(2, 1)), 2)
+
+
+def test_a_parameter_on_three_ranks_is_refused():
+    def main(comm):
+        parts = [Scale(0), Scale(1), Scale(2)]
+        for part in parts:
+            part.everywhere = parts[0].everywhere if part is not parts[0] else nn.Parameter([1.0])
+        Pipeline(comm, parts, gpipe(3, 1))
+
+    with pytest.raises(ValueError, match=r"everywhere is on ranks \[0, 1, 2\], more than 2"):
+        dist.run(main, 3)
+
+
+class Double(nn.Module):
+    """A part without parameters: y = 2x."""
+
+    def forward(self, x):
+        return x * 2
+
+    def between(self, inputs):
+        return np.empty(inputs.shape)
+
+
+@pytest.mark.parametrize("make", [gpipe, one_f_one_b, zero_bubble])
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_parts_without_parameters(make, empty):
+    def main(comm):
+        parts = [Double() if number == empty else Scale(number) for number in range(3)]
+        pipe = Pipeline(comm, parts, make(3, 2), squares)
+        loss = pipe.step(np.array([[1.0], [3.0]]), np.zeros((2, 1)))
+        return (
+            loss,
+            {name: p.grad.item() for name, p in pipe.named_parameters().items()},
+            (pipe.gathered()),
+        )
+
+    factors = {f"weight {number}": 0.5 + number for number in range(3) if number != empty}
+    whole = 2 * np.prod(list(factors.values()))  # loss = (x · whole)², averaged over x = 1 and 3
+    for rank, (loss, grads, gathered) in enumerate(dist.run(main, 3)):
+        assert loss == pytest.approx(5 * whole**2)
+        assert {name: array.item() for name, array in gathered.items()} == factors
+        mine = {f"weight {rank}": 10 * whole**2 / (0.5 + rank)} if rank != empty else {}
+        assert grads == pytest.approx(mine)
+
+
+@pytest.mark.parametrize("make", [gpipe, one_f_one_b, zero_bubble])
+def test_targets_that_do_not_count(make):
+    y = DRAWN[0, :, 1:].copy()
+    y[:2] = -100  # the first micro-batch
+    y[3:5, 2:] = -100
+
+    def main(comm):
+        pipe = Pipeline(comm, cut(built(2), 2), make(2, 4))
+        loss = pipe.step(DRAWN[0, :, :-1], y)
+        return loss, {name: p.grad.numpy() for name, p in pipe.named_parameters().items()}
+
+    model = built(2)
+    want = mg.cross_entropy(model(DRAWN[0, :, :-1]), y)
+    want.backward()
+    parameters = dict(model.named_parameters())
+    for loss, grads in dist.run(main, 2):
+        assert loss == pytest.approx(want.item(), abs=1e-12)
+        for name, grad in grads.items():
+            np.testing.assert_allclose(grad, parameters[name].grad.numpy(), rtol=0, atol=1e-12)
+    y[...] = -100
+    with pytest.raises(ValueError, match="rank 0: all targets are -100"):
+        dist.run(main, 2)

@@ -7,7 +7,7 @@ import pytest
 
 from minigrad import distributed as dist
 from minigrad.course import answers, plugin, testing
-from minigrad.course.testing import expect, per_rank
+from minigrad.course.testing import at_most, but, expect, per_rank
 from minigrad.distributed.watched import NAMES, Watched
 from minigrad.sandbox import Limits, Sandbox, verdicts
 
@@ -59,6 +59,25 @@ def disagrees(comm, x):
     if comm.rank:
         return comm.all_reduce(x)
     return comm.all_reduce(x[:1])
+
+
+def sends_before_it_receives(comm, x):
+    comm.isend(x, (comm.rank + 1) % comm.size).wait()
+    return comm.recv(x, (comm.rank - 1) % comm.size)
+
+
+def stands_face_to_face(comm, x):
+    if comm.rank == 0:
+        comm.isend(x, 1)
+        comm.send(x, 1)
+    elif comm.rank == 1:
+        comm.send(comm.recv(x, 0), 0)
+    return x
+
+
+def listens_to_the_wrong_side(comm, x):
+    comm.isend(x, (comm.rank + 1) % comm.size)
+    return comm.recv(x, (comm.rank + 1) % comm.size)
 
 
 def goes_missing(comm, x):
@@ -223,6 +242,9 @@ def test_a_wrong_answer_says_which_rank_and_which_mistake(answer):
         ("receives_first", "rank 0 waits in recv", "every rank receives first"),
         ("sends_to_nobody", "which rank 1 never received", "something was sent"),
         ("awaits_nobody", "1, 2 returned before", "no rank sends any more"),
+        ("sends_before_it_receives", "rank 1 waits in isend", ".wait() belongs behind the recv"),
+        ("stands_face_to_face", "rank 2 returned", "a message is sent that no rank receives"),
+        ("listens_to_the_wrong_side", "rank 2 waits in recv", "has sent it to another rank"),
         ("disagrees", "ranks do not agree on call 1", "the same collective calls"),
         ("goes_missing", "rank 0 waits in all_reduce", "not called by every rank"),
     ],
@@ -239,6 +261,33 @@ def test_a_deadlock_is_told_with_its_line_and_its_likely_cause(answer, function,
     file, line, name, text = failure.value.frames[-1]
     assert (file, name) == ("ex91_ranks.py", function)
     assert CODE.splitlines()[line - 1].strip() == text
+
+
+def test_two_ranks_that_send_to_each_other_are_named(answer):
+    with pytest.raises(verdicts.Raised) as failure:
+        answer.stands_face_to_face.on_ranks(2)(np.ones((5, 7)))
+    assert "rank 0 waits for rank 1 to take what it sends, while rank 1" in str(failure.value)
+    told = plugin.message(failure.value)
+    assert told.startswith("stands_face_to_face(comm, <array of shape (5, 7), float64>)\non 2")
+    with pytest.raises(verdicts.Raised) as failure:
+        answer.stands_face_to_face.on_ranks(2)(per_rank([X[0], X[1]]))
+    told = plugin.message(failure.value)
+    assert "[0., 1., 4., 9.]" in told
+
+
+def test_where_values_are_right_arrays_are_not_shown(answer):
+    run = answer.ring_sum.on_ranks(3)(per_rank(np.ones((3, 2, 4))), scale=2.0)
+    arrays = "per_rank([<array of shape (2, 4), float64>] * 3)"
+    call = f"ring_sum(comm, {arrays}, scale=2.0)\non 3 ranks"
+    with pytest.raises(verdicts.TooCostly) as failure:
+        at_most(max(run.traffic.sent()), 1, "bytes")
+    assert str(failure.value).startswith(call)
+    with pytest.raises(verdicts.NotAsAsked) as failure:
+        but("rank 0 sends to rank 2.")
+    assert str(failure.value) == f"{call}\n\nThe values are right. But rank 0 sends to rank 2."
+    answer.ring_sum.on_ranks(1)(X[0])
+    with pytest.raises(verdicts.NotAsAsked, match=r"9\.\]\)\non 1 rank\n\nThe values"):
+        but("that is all.")
 
 
 def test_a_rank_that_raises_is_named_with_its_line(answer):

@@ -83,6 +83,40 @@ def test_gradients_of_norms_are_partial_until_they_are_added_up():
             np.testing.assert_allclose(after[name], want[name], rtol=1e-9, atol=1e-13)
 
 
+def test_gradients_of_several_passes_are_added_up_over_ranks_once():
+    batches = [ids_of(seed) for seed in (1, 2, 3)]
+    whole = model_of()
+    for ids, targets in batches:
+        mg.cross_entropy(whole(ids), targets).backward()
+
+    def main(comm):
+        part = sequence_parallel.shard(model_of(), comm)
+        for ids, targets in batches:
+            tensor_parallel.cross_entropy(part(ids), targets, comm).backward()
+        sequence_parallel.all_reduce_gradients(part, comm)
+        return part.norm.weight.grad.numpy()
+
+    for got in dist.run(main, 2):
+        np.testing.assert_allclose(got, whole.norm.weight.grad.numpy(), rtol=1e-9, atol=1e-13)
+
+
+def test_nothing_is_sent_where_all_that_ranks_share_is_frozen():
+    ids, targets = ids_of()
+
+    def main(comm):
+        part = sequence_parallel.shard(model_of(bias=False), comm)
+        for name, parameter in part.named_parameters():
+            parameter.requires_grad_("norm" not in name and "position" not in name)
+        tensor_parallel.cross_entropy(part(ids), targets, comm).backward()
+        with comm.phase("gradients"):
+            sequence_parallel.all_reduce_gradients(part, comm)
+        return part.norm.weight.grad
+
+    run = dist.run(main, 2)
+    assert list(run) == [None, None]
+    assert run.traffic.sent(phase="gradients") == [0, 0]
+
+
 def test_masks_of_dropout_do_not_repeat_from_rank_to_rank_and_are_one_devices():
     x = np.ones((2, 8, 64))
     mg.manual_seed(3)

@@ -9,7 +9,7 @@ from distributed_cases import tensor_parallel as cases
 import minigrad as mg
 from minigrad import distributed as dist
 from minigrad import nn
-from minigrad.distributed import tensor_parallel
+from minigrad.distributed import sequence_parallel, tensor_parallel
 from minigrad.models import GPT, GPTConfig, Llama, LlamaConfig
 
 B, L, D, V, LAYERS = 2, 48, 96, 40, 2  # b·s·h of float64 is over 64 KB: large enough for rings
@@ -213,12 +213,30 @@ def test_a_padded_batch_gives_the_same_logits():
     np.testing.assert_allclose(got[1, 5:], want[1, 5:], rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("shard", [tensor_parallel.shard, sequence_parallel.shard])
+def test_what_is_frozen_stays_frozen(shard):
+    def main(comm):
+        whole = cases.frozen(model_of())
+        part = shard(whole, comm)
+        kept = {name for name, p in whole.named_parameters() if p.requires_grad}
+        return kept, {name for name, p in part.named_parameters() if p.requires_grad}
+
+    for want, got in dist.run(main, 2):
+        assert want and got == want
+
+
 def latent():
     return Llama(LlamaConfig(12, 8, 8, 2, 1, 8, d_latent=4, d_rope=2), seed=0)
 
 
 def grouped():
     return Llama(LlamaConfig(12, 8, 12, 6, 1, 12, n_kv_heads=2, d_head=2), seed=0)
+
+
+def with_experts():
+    model = GPT(GPTConfig(12, 8, 8, 2, 1), seed=0)
+    model.blocks[0].mlp = nn.MixtureOfExperts(8, 4, 2, 6)
+    return model
 
 
 REFUSED = {
@@ -242,6 +260,12 @@ REFUSED = {
         "13 words do not divide among 2 ranks",
     ),
     "latent attention": (latent, 2, TypeError, "MultiHeadLatentAttention is not cut by heads"),
+    "experts": (
+        with_experts,
+        2,
+        TypeError,
+        "MixtureOfExperts is not cut by hidden units here",
+    ),
     "another model": (lambda: nn.Linear(4, 4), 2, TypeError, "Linear is no GPT and no Llama"),
 }
 

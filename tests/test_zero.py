@@ -32,9 +32,11 @@ def table(stage, psi, P):
     }[stage]
 
 
-def small(dtype="bfloat16", width=16, **changes):
+def small(dtype="bfloat16", width=16, frozen=False, **changes):
     """A GPT; with width 16 all its parts have sizes that 8 divides."""
-    return GPT(GPTConfig(12, 8, width, 2, 3, **changes), seed=1).astype(dtype)
+    model = GPT(GPTConfig(12, 8, width, 2, 3, **changes), seed=1).astype(dtype)
+    model.position_embedding.weight.requires_grad_(not frozen)
+    return model
 
 
 def a_step(comm, stage, make=small, zero_grad=False, **options):
@@ -147,6 +149,33 @@ def test_stage_3_weights_are_nan_while_they_are_elsewhere():
     assert all(np.array_equal(state[name], wanted[name]) for name in wanted)
 
 
+def test_stage_2_holds_two_blocks_gradients_and_the_rest_while_backward_runs():
+    size, blocks = 4, 6
+
+    def main(comm):
+        model = GPT(GPTConfig(12, 8, 16, 2, blocks), seed=1).astype("float32")
+        zero, seen = ZeRO(model, comm, 2, SGD), []
+        on_leaf = zero._on_leaf
+
+        def looks(tensor, g):
+            taken = on_leaf(tensor, g)
+            seen.append(live_bytes(zero.module, zero.units))
+            return taken
+
+        zero._on_leaf = looks
+        weights = live_bytes(zero.module, zero.units)
+        assert weights == 4 * model.num_parameters
+        zero.backward(next_token_loss(zero, IDS[:, :-1], IDS[:, 1:]))
+        return max(seen) - weights, live_bytes(zero.module, zero.units) - weights
+
+    model = GPT(GPTConfig(12, 8, 16, 2, blocks), seed=1)
+    block = 4 * model.blocks[0].num_parameters
+    rest = 4 * model.num_parameters - blocks * block
+    for peak, after in dist.run(main, size):
+        assert peak == rest + 2 * block + (blocks - 2) * block // size
+        assert after == 4 * model.num_parameters // size
+
+
 # Messages
 
 
@@ -210,6 +239,130 @@ def test_prefetch_hides_the_gathering_of_all_blocks_but_the_first():
     times = [dist.run(main, 4, args=(on,), topology=WIRES)[0] for on in (True, False)]
     assert times[0] == pytest.approx(count * 10e-6 + gather, rel=1e-9)
     assert times[1] == pytest.approx(count * (10e-6 + gather), rel=1e-9)
+
+
+# More than one backward pass, and ranks that differ
+
+
+STEPS = [(slice(0, 4), True), (slice(4, 6), False), (slice(6, 8), True)]
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_gradients_add_up_whether_they_are_reduced_in_between_or_not(stage):
+    reference = built()
+    for rows, _ in 2 * STEPS:
+        next_token_loss(reference, IDS[rows, :-1], IDS[rows, 1:]).backward()
+    SGD(reference.parameters(), lr=0.1).step()
+
+    def main(comm):
+        zero = ZeRO(built(), comm, stage, functools.partial(SGD, lr=0.1))
+        for rows, reduce in 2 * STEPS:
+            ids = np.split(IDS[rows], 2)[comm.rank]
+            zero.backward(next_token_loss(zero, ids[:, :-1], ids[:, 1:]), reduce=reduce)
+        zero.step()
+        return zero.state_dict()
+
+    for state in dist.run(main, 2):
+        for name, value in reference.state_dict().items():
+            np.testing.assert_allclose(state[name], value, rtol=0, atol=1e-14, err_msg=name)
+
+
+class Crossed(nn.Module):
+    """Two equally shaped blocks that run in one order or the other."""
+
+    def __init__(self, swapped):
+        mg.manual_seed(1)
+        self.blocks = nn.ModuleList([nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)])
+        self.swapped = swapped
+        self.astype("float64")
+
+    def forward(self, x):
+        one, two = reversed(list(self.blocks)) if self.swapped else self.blocks
+        return two(mg.tanh(one(x)))
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_ranks_that_complete_blocks_in_another_order_still_agree(stage):
+    x = np.arange(8.0).reshape(2, 4) / 8
+
+    def main(comm):
+        zero = ZeRO(Crossed(comm.rank == 1), comm, stage, functools.partial(SGD, lr=1.0))
+        zero.backward((zero(x) ** 2).sum())
+        zero.step()
+        return list(zero.state_dict().values())
+
+    models = [Crossed(False), Crossed(True)]
+    for model in models:
+        (model(x) ** 2).sum().backward()
+    run = dist.run(main, 2)
+    for place, (p, q) in enumerate(zip(*(model.parameters() for model in models))):
+        wanted = p.data - (p.grad.data + q.grad.data) / 2
+        for rank in range(2):
+            np.testing.assert_allclose(run[rank][place], wanted, rtol=1e-13)
+
+
+# What was saved
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_training_resumes_exactly(stage, dtype):
+    def main(comm, resumed):
+        make = functools.partial(ZeRO, comm=comm, stage=stage, optimizer=AdamW)
+        zero = make(small(dtype))
+        for step in range(4):
+            if resumed and step == 2:
+                state, own = zero.state_dict(masters=True), zero.optimizer.state_dict()
+                zero = make(GPT(GPTConfig(12, 8, 16, 2, 3), seed=9).astype(dtype))
+                zero.load_state_dict(state)
+                zero.optimizer.load_state_dict(own)
+            x = (IDS + comm.rank + step) % 12
+            zero.backward(next_token_loss(zero, x[:, :-1], x[:, 1:]))
+            zero.step()
+            zero.zero_grad()
+        return zero.state_dict(masters=True)
+
+    wanted, found = dist.run(main, 2, args=(False,)), dist.run(main, 2, args=(True,))
+    for rank in range(2):
+        for name, value in wanted[rank].items():
+            assert value.dtype == ("float32" if dtype == "bfloat16" else dtype)
+            np.testing.assert_array_equal(found[rank][name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("by", ["ZeRO", "module"])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_loaded_weights_are_not_undone_by_the_next_step(stage, by):
+    def main(comm):
+        zero = ZeRO(small(frozen=True), comm, stage, functools.partial(SGD, lr=0.0))
+        ones = {name: np.ones_like(value) for name, value in zero.state_dict().items()}
+        (zero if by == "ZeRO" else zero.module).load_state_dict(ones)
+        zero.backward(next_token_loss(zero, IDS[:, :-1], IDS[:, 1:]))
+        zero.step()
+        return zero.state_dict()
+
+    if by == "module" and stage == 3:
+        with pytest.raises(ValueError, match="does not fit"):
+            dist.run(main, 2)
+        return
+    for state in dist.run(main, 2):
+        assert all((value.astype("f4") == 1).all() for value in state.values())
+
+
+def test_states_that_do_not_fit_are_refused():
+    def main(comm, change):
+        zero = ZeRO(small(), comm, 2)
+        state = zero.state_dict()
+        change(state)
+        zero.load_state_dict(state)
+
+    for change in (
+        lambda state: state.pop("head.weight"),
+        lambda state: state.update({"head.weight": state["head.weight"][1:]}),
+        lambda state: state.update({"head.weight": state["head.weight"].astype("f8")}),
+        lambda state: state.update({"head.weights": state.pop("head.weight")}),
+    ):
+        with pytest.raises(ValueError, match=r"load_state_dict: rank \d: missing, .*: head\.weig"):
+            dist.run(main, 2, args=(change,))
 
 
 # Half precision, and models with corners
@@ -338,6 +491,44 @@ def test_a_stage_that_does_not_exist_is_refused():
 def test_a_step_needs_gradients():
     with pytest.raises(ValueError, match=r"step: there are no gradients; backward\(\) comes first"):
         dist.run(lambda comm: ZeRO(small(), comm, 2).step(), 2)
+
+
+def test_clipping_needs_gradients():
+    with pytest.raises(ValueError, match="clip_grad_norm: there are no gradients; backward"):
+        dist.run(lambda comm: ZeRO(small(), comm, 1).clip_grad_norm(1.0), 2)
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_step_needs_reduced_gradients(stage):
+    def main(comm):
+        zero = ZeRO(small(), comm, stage)
+        for reduce in (True, False):
+            zero.backward(next_token_loss(zero, IDS[:, :-1], IDS[:, 1:]), reduce=reduce)
+        zero.step()
+
+    with pytest.raises(ValueError, match="step: the gradients are this rank's own as yet"):
+        dist.run(main, 2)
+
+
+def test_an_optimizer_that_is_made_already_is_refused():
+    with pytest.raises(TypeError, match=r"ZeRO: optimizer is AdamW\(.*; expected functools"):
+        dist.run(lambda comm: ZeRO(m := small(), comm, 1, AdamW(m.parameters())), 2)
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_parameters_that_change_after_wrapping_are_refused(stage):
+    def main(comm, change):
+        zero = ZeRO(model := small(), comm, stage)
+        change(model)
+        zero.backward(next_token_loss(zero, IDS[:, :-1], IDS[:, 1:]))
+
+    def freeze(model):
+        model.head.weight.requires_grad_(False)
+
+    with pytest.raises(ValueError, match=r"ZeRO: rank \d: head.weight was bfloat16 .* frozen now"):
+        dist.run(main, 2, args=(freeze,))
+    with pytest.raises(ValueError, match=r"was bfloat16 on cpu .* is float32 on cpu now; make"):
+        dist.run(main, 2, args=(lambda model: model.astype("float32"),))
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])

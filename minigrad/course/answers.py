@@ -19,13 +19,15 @@ from minigrad.sandbox import plain, verdicts, worker
 class Call(NamedTuple):
     """A call: how it looked and what it returned; of a kernel's launch the arrays that it wrote,
     {name: array}, and what would explain NaN in them, lines of text; ``is_of_ranks``: whether the
-    result is a list of what ranks returned."""
+    result is a list of what ranks returned; ``brief``: of a call on ranks, how it looks without the
+    numbers of larger arrays."""
 
     text: str
     result: object = None
     outputs: dict = {}  # noqa: RUF012
     suspects: tuple = ()
     is_of_ranks: bool = False
+    brief: str = ""
 
     def name_of(self, value):
         """Which of several arrays that a kernel wrote this is; "" if there is no doubt."""
@@ -108,8 +110,12 @@ class Answer:
         if self._stopped:
             raise self._stopped
         names = self._parameters.get(function, ())[1:]
-        text = words.call(function, (COMM, *arguments), keywords, ("", *names))
-        calls.append(Call(f"{text}\non {size} ranks"))
+        text, brief = (
+            words.call(function, (COMM, *arguments), keywords, ("", *names), most)
+            + f"\non {size} rank{'s' * (size > 1)}"
+            for most in (words.SMALL, words.FEW)
+        )
+        calls.append(Call(text, brief=brief))
         named = {**dict(enumerate(arguments)), **keywords}
         own = {key: value.values for key, value in named.items() if type(value) is PerRank}
         for key, values in own.items():
@@ -125,7 +131,7 @@ class Answer:
             {"may_use": None if may_use is None else list(may_use), "topology": kind},
         )
         run = Ranks(reply, size, topology)
-        calls[-1] = Call(calls[-1].text, run.results, is_of_ranks=True)
+        calls[-1] = calls[-1]._replace(result=run.results, is_of_ranks=True)
         return run
 
 

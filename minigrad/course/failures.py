@@ -11,6 +11,7 @@ WORDS = {
     "wrong": ("A wrong answer", ""),
     "race": ("A race", ""),
     "too costly": ("Right, but too costly", ""),
+    "not as asked": ("Right values, but not as asked", ""),
     "unwritten": ("Not written yet", "Put your code in the place of raise NotImplementedError."),
     "raised": ("A crash", ""),
     "died": ("The process ended", ""),
@@ -133,7 +134,9 @@ def frame_lines(exercise, frames, width):
         )
         for number, text, where in rows[-5:]
     ]
-    return lines + ([f"        … {repeats} more times, and so on"] if repeats else [])
+    if repeats:
+        lines.append(f"        … {repeats} more time{'s' * (repeats > 1)}, and so on")
+    return lines
 
 
 def printed(output, width, most=5):

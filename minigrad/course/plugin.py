@@ -94,7 +94,9 @@ OF_A_CALL = (
 def message(failure):
     """What a failure says, below the call that it comes from."""
     if isinstance(failure, OF_A_CALL) and answers.calls:
-        return f"{answers.calls[-1].text}\n\n{failure}"
+        call = answers.calls[-1]
+        stuck = getattr(failure, "error", "") == "DistributedError"  # whatever the numbers are
+        return f"{call.brief if stuck and call.brief else call.text}\n\n{failure}"
     return str(failure)
 
 

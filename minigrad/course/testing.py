@@ -1,5 +1,5 @@
-"""What the tests of exercises are written with: `expect`, `at_most`, `given`, `empty`, `fail`; and
-`per_rank`, for functions that run on several simulated ranks.
+"""What the tests of exercises are written with: `expect`, `at_most`, `but`, `explained`,
+`given`, `empty`, `fail`; and `per_rank`, for functions that run on several simulated ranks.
 
 A function whose first argument is a communicator is called on P ranks at once:
 
@@ -32,6 +32,7 @@ ufunc. Functions that a learner builds on ranks take and give plain arrays, with
 where a backward pass is the point, ask for two functions, or for a pair.
 """
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ import numpy as np
 from minigrad.course import words
 from minigrad.course.answers import PerRank, Ranks, call_of, calls
 from minigrad.sandbox.plain import Given
-from minigrad.sandbox.verdicts import TooCostly, Wrong
+from minigrad.sandbox.verdicts import NotAsAsked, Raised, TooCostly, Wrong
 
 #: largest error allowed, relative to the largest expected number
 TOLERANCES = {"float16": 1e-2, "float32": 1e-5, "float64": 1e-10}
@@ -71,8 +72,33 @@ def fail(message):
     raise Wrong(_of_last_call(message))
 
 
+def but(message):
+    """Say that what the last call gave is right, and not got in the way that is asked for."""
+    raise NotAsAsked(_of_right_call(f"The values are right. But {message}"))
+
+
+@contextlib.contextmanager
+def explained(**mistakes):
+    """Name the likely mistake behind an exception that the learner's function raises.
+
+    Args:
+        mistakes: {name of the exception's class: words}.
+    """
+    try:
+        yield
+    except Raised as failure:
+        if words_for_it := mistakes.get(failure.error):
+            failure.args = (f"{failure.args[0]}\n\nLikely mistake: {words_for_it}.",)
+        raise
+
+
 def _of_last_call(message):
     return f"{calls[-1].text}\n\n{message}" if calls else message
+
+
+def _of_right_call(message):
+    """Below a call on ranks, of which large arrays are not worth seeing: their values are right."""
+    return f"{calls[-1].brief or calls[-1].text}\n\n{message}" if calls else message
 
 
 def expect(got, want, mistakes=None, *, tolerance=None, dtype="same"):
@@ -166,7 +192,7 @@ def at_most(got, most, what, mistake=None):
         more = f"\n\nLikely mistake: {mistake}." if mistake else ""
         had, enough = (f"{n:.4g}" if isinstance(n, float) else f"{n:,}" for n in (got, most))
         told = f"The values are right. But: {what}: {had}, and {enough} are enough.{more}"
-        raise TooCostly(_of_last_call(told))
+        raise TooCostly(_of_right_call(told))
 
 
 class Difference(NamedTuple):

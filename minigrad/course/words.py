@@ -6,11 +6,15 @@ import re
 import numpy as np
 
 SMALL, MANY, LONG = 24, 200, 300
+#: elements of an array that is shown where numbers do not matter
+FEW = 4
 #: the longest that a deep array is on one line
 SHORT = 40
 NESTS = (list, tuple, dict)
 USUAL = ("float64", "int64", "bool")
 LINE = 76
+#: how long parts are that share a line
+BRIEF = 12
 #: how wide a row of an array is with its columns below one another
 WIDE = 60
 INDENT = 4
@@ -37,7 +41,10 @@ def value(thing, array=None):
         parts = [beside(f"{value(key)}: ", item, array) for key, item in thing.items()]
         return nested(parts, "{}")
     if type(thing).__name__ == "PerRank":
-        return "per_rank" + nested([value(item, array) for item in thing.values], ("([", "])"))
+        parts = [value(item, array) for item in thing.values]
+        if parts[0].startswith("<array") and len(parts) == parts.count(parts[0]) > 1:
+            return f"per_rank([{parts[0]}] * {len(parts)})"
+        return "per_rank" + nested(parts, ("([", "])"))
     if type(thing).__name__ == "Given":
         return thing.name + nested([value(item, array) for item in thing.arguments], "()")
     if type(thing) is int and thing.bit_length() > 4 * LONG:
@@ -59,12 +66,24 @@ def _size(thing, most):
 
 
 def nested(parts, brackets, is_tuple=False):
-    """Parts in brackets: on one line if that is short, else one a line."""
+    """Parts in brackets: on one line if that is short, else one a line, or as many short ones as
+    have room."""
     comma = "," if is_tuple and len(parts) == 1 else ""
     line = f"{brackets[0]}{', '.join(parts)}{comma}{brackets[1]}"
     if len(line) <= LINE and "\n" not in line:
         return line
+    if max(map(len, parts)) <= BRIEF:
+        parts = _filled(parts)
     return "\n".join([brackets[0], *(indented(f"{part},") for part in parts), brackets[1]])
+
+
+def _filled(parts):
+    """Parts, as many on a line as have room."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]}, {part}"
+        lines[-1:] = [longer] if len(longer) < LINE - 2 * INDENT else [lines[-1], part]
+    return lines
 
 
 def array_in_words(thing):
@@ -76,12 +95,13 @@ def array_in_words(thing):
     return f"{text} ({kind})" if "\n" not in text else f"{kind}\n{indented(text)}"
 
 
-def array_in_code(thing, crowded=False):
+def array_in_code(thing, crowded=False, most=SMALL):
     """An array as an argument in a call; the dtype is left out where one would expect it.
 
     In a ``crowded`` call, with an array too large to be shown, only short ones are shown whole.
+    ``most``: as for `call`.
     """
-    text = _elements(thing) if thing.size <= SMALL else ""
+    text = _elements(thing) if thing.size <= most else ""
     if not text or (crowded and "\n" in text):
         return f"<array of shape {thing.shape}, {thing.dtype}>"
     return text if thing.dtype.name in USUAL else f"{hung(f'{thing.dtype}(', text)})"
@@ -112,7 +132,7 @@ def kind(thing):
     return f"{value(thing)}, of type {type(thing).__name__}"
 
 
-def call(function, arguments, keywords, names=()):
+def call(function, arguments, keywords, names=(), most=SMALL):
     """A call as one would type it, small arrays whole.
 
     Args:
@@ -120,22 +140,24 @@ def call(function, arguments, keywords, names=()):
         arguments, keywords: what it was called with.
         names: of the parameters, as far as they are known; they are shown where several arguments
             are arrays, or hold some.
+        most: elements of an array that is shown whole.
     """
     given = [*arguments, *keywords.values()]
     several = sum(bool(_arrays(thing)) for thing in given) > 1
     if not several or len(names) < len(arguments):
         names = [""] * len(arguments)
     prefixes = [name and f"{name}=" for name in (*names[: len(arguments)], *keywords)]
-    crowded = any(array.size > SMALL for thing in given for array in _arrays(thing))
-    parts = [argument(thing, crowded, prefix) for prefix, thing in zip(prefixes, given)]
+    crowded = any(array.size > most for thing in given for array in _arrays(thing))
+    parts = [argument(thing, crowded, prefix, most) for prefix, thing in zip(prefixes, given)]
     return function + nested(parts, "()")
 
 
-def argument(thing, crowded=False, prefix=""):
+def argument(thing, crowded=False, prefix="", most=SMALL):
     """An argument of a call behind its name; of a dict of many numbers the keys alone."""
     if type(thing) is dict and sum(array.size for array in _arrays(thing)) > SMALL:
         return f"{prefix}<dict of {', '.join(map(str, thing))}>"
-    return beside(prefix, thing, functools.partial(array_in_code, crowded=crowded))
+    array = functools.partial(array_in_code, crowded=crowded, most=most)
+    return beside(prefix, thing, array)
 
 
 def _arrays(thing):

@@ -24,7 +24,6 @@ class Handle:
         if not self._done:
             self._result, self._done = self._finish(), True
             self._finish = None  # and what it held
-            self._finish = None  # and what it held
         return self._result
 
 

@@ -2,23 +2,27 @@
 
 Norms, MLPs and the head work on each position by itself, and so need nothing of other ranks;
 attention is Ulysses' or the ring's. Two more things must be right: a rank tells the model which
-positions its tokens have, and every token counts alike in the loss. With equal shards the mean of
-the ranks' mean losses is the loss of the whole, and its gradients are the mean of the ranks' own,
-an AllReduce as in data parallelism.
+positions its tokens have, and every token counts alike in the loss. So a rank adds up the losses of
+its own targets and divides by how many count in the whole: the loss of the whole is the sum of the
+ranks' losses, and its gradients are the sum of the ranks' own, an AllReduce as in data parallelism.
 """
 
+import math
 from functools import partial
+
+import numpy as np
 
 from minigrad import backend, nn
 from minigrad.distributed.gradients import all_reduce_gradients
 from minigrad.distributed.ring_attention import ring_attention
 from minigrad.distributed.shards import LAYOUTS, positions, shard
 from minigrad.distributed.ulysses import ulysses_attention
+from minigrad.engine import plain
 from minigrad.nn.layers import one_of
 from minigrad.ops import cross_entropy
 
 
-def attend(q, k, v, mask, *, comm, causal, kind, layout):
+def attend_across(q, k, v, mask, *, comm, causal, kind, layout):
     """Attention of this rank's positions to those of all ranks: what a MultiHeadAttention does in
     place of its own ``attend``."""
     if mask is not None:
@@ -52,17 +56,30 @@ def context_parallel(model, comm, kind="ring", layout="contiguous"):
             raise ValueError(f"context_parallel: {name} is a MultiHeadLatentAttention, which stays")
         if isinstance(module, nn.MultiHeadAttention):
             options = dict(comm=comm, causal=module.causal, kind=kind, layout=layout)
-            module.attend = partial(attend, **options)
+            module.attend = partial(attend_across, **options)
     if not any(isinstance(module, nn.MultiHeadAttention) for _, module in modules):
         raise ValueError(f"context_parallel: {type(model).__name__} has no MultiHeadAttention")
     return model
 
 
 def shard_loss(model, x, y, comm, layout="contiguous"):
-    """This rank's mean loss, a Tensor, of ids x (B, L) and targets y (B, L), both whole."""
+    """This rank's share of the mean loss, a Tensor, of whole ids x (B, L) and targets y (B, L).
+
+    The shares of all ranks add up to ``cross_entropy`` of the whole, in which targets of -100 do
+    not count. Half precision is added up in float32. Raises ValueError for targets of another
+    shape, and for lengths that do not divide.
+    """
+    if np.shape(x) != np.shape(y):
+        raise ValueError(
+            f"context_parallel: rank {comm.rank} was given targets {np.shape(y)} for ids "
+            f"{np.shape(x)}; expected as many"
+        )
     places = positions(x.shape[1], comm.rank, comm.size, layout)  # (L/P,)
     logits = model(shard(x, comm, layout), positions=places)  # (B, L/P) -> (B, L/P, V)
-    return cross_entropy(logits, backend.to_device(shard(y, comm, layout), logits.device))
+    logits = logits.astype(np.float32) if logits.dtype in backend.HALF else logits
+    own = backend.to_device(shard(y, comm, layout), logits.device)
+    counted = int((plain(y) != -100).sum()) or math.nan  # of none there is no mean
+    return cross_entropy(logits, own, reduction="sum") / counted
 
 
 def training_step(model, optimizer, x, y, comm, layout="contiguous"):
@@ -72,6 +89,6 @@ def training_step(model, optimizer, x, y, comm, layout="contiguous"):
     with comm.phase("backward"):
         loss.backward()
     with comm.phase("gradients"):
-        all_reduce_gradients(optimizer.parameters, comm, op="mean")
+        all_reduce_gradients(optimizer.parameters, comm)
     optimizer.step()
-    return comm.all_reduce(loss.data, "mean").item()
+    return comm.all_reduce(loss.data).item()

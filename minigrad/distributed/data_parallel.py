@@ -9,7 +9,7 @@ backward pass of the first. Per rank and step 2(P − 1)/P·n bytes leave for n 
 import numpy as np
 
 from minigrad import engine
-from minigrad.distributed.errors import DistributedError
+from minigrad.distributed import gradients
 from minigrad.tensor import Tensor
 
 
@@ -22,8 +22,10 @@ class DataParallel:
         optimizer.step()
 
     Ranks begin with rank 0's parameters. With a loss that is a mean over the rank's share, and
-    shares of one size, the mean gradient is that of the whole batch on one device. Dropout: ranks
-    have equal random states at the start of a run; ``mg.manual_seed`` makes them differ.
+    shares of one size, the mean gradient is that of the whole batch on one device; with shares of
+    several sizes it is where ``backward`` is told each rank's (nothing notices if it is not).
+    Dropout: ranks have equal random states at the start of a run; ``mg.manual_seed`` makes them
+    differ. Freezing or converting parameters afterwards asks for another DataParallel.
 
     Arguments:
         bucket_bytes: the most that a bucket holds (a larger parameter has one to itself).
@@ -56,23 +58,29 @@ class DataParallel:
             raise ValueError("DataParallel: the module has no parameters that require gradients")
         # Backward completes the last layers' gradients first, roughly.
         order = list(reversed(self.names))
+        self.kinds = gradients.kinds(module)
         self.buckets = [Bucket(parameters) for parameters in in_buckets(order, bucket_bytes)]
         self.bucket_of = {p: bucket for bucket in self.buckets for p in bucket.views}
-        broadcast_parameters(module, comm)
+        gradients.broadcast_parameters(module, comm)
 
     def __call__(self, *args, **kwargs):
         """What the module makes of this rank's share."""
         self.comm.compute(self.work * sum(p.size for p in self.names), "forward")
         return self.module(*args, **kwargs)
 
-    def backward(self, loss, gradient=None, *, reduce=True):
+    def backward(self, loss, gradient=None, *, reduce=True, weight=None):
         """Backward from ``loss`` (with ``gradient``, unless it is a number); every parameter's
         ``grad`` is then the mean over ranks.
 
         ``reduce=False`` keeps this rank's own sums, for all micro-batches of a step but the last:
-        what they have added up to is reduced once. Raises DistributedError for a parameter that
-        has no gradient.
+        what they have added up to is reduced once. ``weight``, given on every rank or on none:
+        what this rank's loss counts in the mean, the size of its share if they differ.
+
+        Raises DistributedError for a parameter that has no gradient, ValueError for one that has
+        been frozen, unfrozen, converted or moved in the meantime.
         """
+        gradients.unchanged("DataParallel", self.module, self.kinds, self.comm)
+        loss = gradients.weighted(loss, weight, self.comm)
         for bucket in self.buckets:
             bucket.missing = set(bucket.views)
         self.waiting = list(reversed(self.buckets))  # the next to leave is the last
@@ -110,7 +118,7 @@ class DataParallel:
         for bucket in self.buckets:
             for p in [p for p in bucket.views if p in bucket.missing]:
                 if p.grad is None and not self.allow_unused:
-                    raise unused("DataParallel", self.names[p], self.comm)
+                    raise gradients.unused("DataParallel", self.names[p], self.comm)
                 bucket.add(p, 0)
 
     def __repr__(self):
@@ -154,14 +162,6 @@ def in_buckets(parameters, nbytes):
     return buckets
 
 
-def broadcast_parameters(module, comm):
-    """Give every rank rank 0's parameters."""
-    with comm.phase("start"):
-        for p in module.parameters():
-            p.data[...] = comm.broadcast(p.data)
-            engine.wrote(p.data)
-
-
 def local_batch(x, comm):
     """Rank r's share of a batch: (B, …) -> (B/P, …). Raises ValueError unless P divides B."""
     if len(x) % comm.size:
@@ -171,11 +171,3 @@ def local_batch(x, comm):
         )
     n = len(x) // comm.size
     return x[comm.rank * n : (comm.rank + 1) * n]
-
-
-def unused(what, name, comm):
-    """The error for a parameter that got no gradient."""
-    return DistributedError(
-        f"{what}: rank {comm.rank}: no gradient came to {name}; every parameter has to take part "
-        "in every rank's loss (freeze others with requires_grad_(False))"
-    )

@@ -68,17 +68,30 @@ class ExpertParallel(nn.MixtureOfExperts):
 def expert_parallel(model, comm):
     """Put ExpertParallel in the place of each MixtureOfExperts of a model; returns the model.
 
-    Call it before the optimizer is made: the experts of other ranks are then gone.
+    Call it before the optimizer is made: the experts of other ranks are then gone. Raises
+    ValueError for a model that has none inside (a layer alone: ``ExpertParallel(layer, comm)``).
     """
-    for _, module in model.named_modules():
-        for name, child in module.children():
-            if type(child) is nn.MixtureOfExperts:
-                setattr(module, name, ExpertParallel(child, comm))
+    inside = [
+        (module, name, child)
+        for _, module in model.named_modules()
+        for name, child in module.children()
+        if type(child) is nn.MixtureOfExperts
+    ]
+    if not inside:
+        raise ValueError(
+            f"expert_parallel: rank {comm.rank}: {type(model).__name__} has no MixtureOfExperts "
+            "inside"
+        )
+    for module, name, child in inside:
+        setattr(module, name, ExpertParallel(child, comm))
     return model
 
 
 def average_gradients(model, comm, replicas=None):
     """Gradients of the mean of all ranks' losses, after ``backward`` of each rank's own.
+
+    Call it once, before the optimizer's step: experts' gradients that an earlier call has divided
+    would be divided again. Gradients of several backward passes may have been added up until then.
 
     Shared parameters (all but the experts) are averaged by an AllReduce. An expert's gradient has
     come together already, in the backward of dispatch, and is divided by P. Where expert groups

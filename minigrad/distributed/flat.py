@@ -1,10 +1,8 @@
 """Parameters side by side in flat arrays: what ZeRO shares out and sends in one message."""
 
-from collections import Counter
-
 import numpy as np
 
-from minigrad import backend, nn
+from minigrad import backend, engine
 from minigrad.tensor import Tensor
 
 
@@ -12,9 +10,9 @@ class Unit:
     """Parameters that are kept, reduced and gathered together, in flat arrays of ``length``.
 
     weights: (length,), which the parameters are views of; in stage 3 (length/P,), this rank's own
-    share. gradient: (length,), from stage 2 on (length/P,); None when there is none. shard: what
-    the optimizer sees of this rank's share: its master weights, or, but for half precision, the
-    weights themselves.
+    share. gradient: (length,), from stage 2 on (length/P,); None when there is none; ``complete``
+    says whether this rank's share of it has been reduced. shard: what the optimizer sees of this
+    rank's share: its master weights, or, but for half precision, the weights themselves.
     """
 
     def __init__(self, parameters, comm, stage):
@@ -36,8 +34,9 @@ class Unit:
         own = self.own_weights
         master = own.astype(np.float32) if own.dtype in backend.HALF else own
         self.shard = Tensor.constant(master).requires_grad_()
-        self.gradient = self.filling = self.coming = None
-        self.missing = set()
+        self.coming = None
+        self.forget()
+        self.noted()
 
     @property
     def own_weights(self):
@@ -59,6 +58,40 @@ class Unit:
         for p in self.views:
             p.data = np.broadcast_to(np.full_like(p.data, np.nan, shape=()), p.shape)
 
+    def load(self, arrays):
+        """Take {parameter: array}, in the weights' dtype or the master weights'."""
+        whole = np.zeros_like(self.shard.data, shape=self.length)
+        for p, place in self.views.items():
+            whole[place] = arrays[p].reshape(-1)
+        self.shard.data[...] = whole[self.own]
+        self.weights[...] = whole[self.own] if self.stage == 3 else whole
+        engine.wrote(self.weights)
+        self.coming = None
+        self.noted()
+
+    def noted(self):
+        """Weights and master weights are the same now."""
+        self.clock = engine.wrote.clock
+
+    def written(self):
+        """See to weights that somebody else has written: the master weights follow."""
+        if engine.wrote.since(self.clock, self.weights):
+            self.shard.data[...] = self.own_weights
+
+    def forget(self):
+        """Have no gradient."""
+        self.gradient = self.filling = self.before = None
+        self.complete = False
+
+    def begin(self):
+        """Be ready for a backward pass. In stage 1 a reduced share is set aside, and the rest, what
+        only this rank has summed, dropped: both have been counted."""
+        self.missing = set(self.views)
+        if self.stage == 1 and self.complete:
+            self.before = self.own_gradient.copy()
+            self.gradient[...] = 0
+        self.complete = False
+
     def add(self, p, g):
         """Add a parameter's gradient of this rank."""
         if self.filling is None:
@@ -70,38 +103,10 @@ class Unit:
 
     def reduced(self, mean):
         """Take the mean over ranks: (length,) in stage 0, else this rank's share (length/P,)."""
+        self.complete = True
         if self.stage < 2:
-            self.gradient[self.own] = mean
+            self.gradient[self.own] = mean if self.before is None else mean + self.before
+            self.before = None
             return
         self.filling = None
         self.gradient = mean if self.gradient is None else self.gradient + mean
-
-
-def outermost_blocks(module):
-    """The items of the outermost ModuleLists, in order."""
-    if isinstance(module, nn.ModuleList):
-        return list(module)
-    return [block for _, child in module.children() for block in outermost_blocks(child)]
-
-
-def in_groups(module, blocks):
-    """Lists of the parameters that require gradients: one a block, and last what belongs to no
-    block, or not to one alone."""
-    holders = Counter(id(p) for block in blocks for p in block.parameters())
-    holders.update({id(p) for p in _beside(module, blocks)})
-    own = [[p for p in block.parameters() if holders[id(p)] == 1] for block in blocks]
-    taken = {id(p) for group in own for p in group}
-    rest = [p for p in module.parameters() if id(p) not in taken]
-    return [[p for p in group if p.requires_grad] for group in [*own, rest]]
-
-
-def _beside(module, blocks):
-    """The parameters that can be reached without entering a block."""
-    seen, waiting, found = {id(block) for block in blocks}, [module], []
-    while waiting:
-        part = waiting.pop()
-        if id(part) not in seen:
-            seen.add(id(part))
-            found += [p for p in vars(part).values() if isinstance(p, nn.Parameter)]
-            waiting += [child for _, child in part.children()]
-    return found

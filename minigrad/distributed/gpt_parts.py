@@ -50,10 +50,11 @@ class GPTPart(nn.Module):
 
     def _embedded(self, ids, cache):
         past = cache[0][0].shape[2] if cache else 0
-        if past + ids.shape[1] > self.config.context_length:
+        last = past + ids.shape[1] if self.positions is None else self.positions.max() + 1
+        if last > self.config.context_length:
             raise ValueError(
-                f"GPTPart: ids of shape {tuple(ids.shape)} after {past} tokens are longer than "
-                f"context_length = {self.config.context_length}"
+                f"GPTPart: ids of shape {tuple(ids.shape)} after {past} tokens reach position "
+                f"{last - 1}, and are longer than context_length = {self.config.context_length}"
             )
         x = self.token_embedding(ids)
         if self.config.positions == "learned":

@@ -94,7 +94,8 @@ class Prediction(NamedTuple):
 
 def predict(model, cluster, layout, batch):
     """The Prediction for a step of ``batch`` texts. Raises ValueError for a layout that does not
-    fit the numbers of devices, heads, layers and texts (whether memory suffices, ``held`` says)."""
+    fit the numbers of devices, heads, words, tokens, layers and texts (whether memory suffices,
+    ``held`` says)."""
     if why := misfit(model, cluster, layout, batch):
         raise ValueError(f"{layout}: {why}")
     parts, held = _seconds(model, cluster, layout, batch), _bytes(model, layout, batch)
@@ -110,6 +111,8 @@ def misfit(model, cluster, layout, batch):
         return f"{data} × {tensor} × {pipeline} is not {cluster.devices} devices"
     for many, what, parts, of in (
         (model.heads, "heads", tensor, "tensor shares"),
+        (model.vocabulary, "words", tensor, "tensor shares"),
+        (model.length, "tokens of a text", tensor, "tensor shares"),  # in sequence parallelism
         (model.layers, "layers", pipeline, "stages"),
         (batch, "texts", data * micro_batches, "replicas times micro-batches"),
     ):

@@ -14,15 +14,19 @@ context together: all three hold copies of the same weights (but for the experts
 have seen different tokens.
 """
 
+import math
+import zlib
+
 import numpy as np
 
 import minigrad as mg
-from minigrad import nn
+from minigrad import backend, nn
 from minigrad.distributed import schedules, tensor_parallel
 from minigrad.distributed.context_parallel import context_parallel
 from minigrad.distributed.expert_parallel import average_gradients, expert_parallel
 from minigrad.distributed.gpt_parts import cut
-from minigrad.distributed.pipeline import Pipeline
+from minigrad.distributed.gradients import scale_gradients
+from minigrad.distributed.pipeline import IGNORED, Pipeline
 from minigrad.distributed.shards import positions, shard
 
 AXES = ("data", "expert", "context", "pipeline", "tensor")
@@ -33,16 +37,23 @@ class MeshTraining:
 
         training = MeshTraining(GPT(config, seed=0), mesh, micro_batches=4)
         optimizer = AdamW(training.parameters())
+        optimizer.zero_grad()
         loss = training.step(x, y)      # ids and targets (B, L), whole, the same on every rank
+        training.clip_grad_norm(1.0)
         optimizer.step()
 
     Arguments: model, a GPT that all ranks have alike; only this rank's share of it is kept;
-    mesh, with axes of AXES; micro_batches, M; schedule, of ``schedules``; layout, of the context's
-    positions; balance, what the experts' auxiliary loss counts in the loss.
+    mesh, with axes of AXES; micro_batches, M; schedule, (stages, micro-batches) -> one of
+    ``schedules``, as ``partial(interleaved, chunks=2)``; layout, of the context's positions;
+    balance, what the experts' auxiliary loss counts in the loss.
 
-    Raises ValueError for axes of other names, and for what cannot be combined: experts with tensor
-    (they are divided already), their auxiliary loss with a pipeline, tied weights with both
-    pipeline and tensor; and what the single schemes refuse.
+    Dropout: ranks of one tensor group draw the masks of one device, all others each their own. To
+    that end a model with dropout moves the ranks' random states apart, from where they stand, the
+    same on all ranks, when this is made.
+
+    Raises ValueError for axes of other names, models that differ from rank to rank, and for what
+    cannot be combined: experts with tensor (they are divided already), their auxiliary loss with a
+    pipeline, tied weights with both pipeline and tensor; and what the single schemes refuse.
     """
 
     def __init__(
@@ -65,15 +76,25 @@ class MeshTraining:
         self.replicas = mesh.along(*replicas)  # ranks with the same weights, experts' too
         self.batches = mesh.along(*({"data", "expert"} & mesh.shape.keys()))
         self.copies = mesh.along(*replicas, *({"expert"} & mesh.shape.keys()))
+        self.whole = mesh.along(*({"pipeline", "tensor", "expert"} & mesh.shape.keys()))
         self._refuse(model)
+        _check_alike(model, mesh.comm)
         self.n_experts = None
-        self.pipe = Pipeline(
-            self.pipeline,
-            cut(self._shared_out(model), self.pipeline.size),
-            schedule(self.pipeline.size, micro_batches),
-            self._loss,
-        )
+        actions = schedule(self.pipeline.size, micro_batches)
+        S, _, v = schedules.size(actions)
+        parts = cut(self._shared_out(model), S * v)
+        self.pipe = Pipeline(self.pipeline, parts, actions, self._loss)
         self.part = nn.ModuleList(self.pipe.parts)
+        if any(isinstance(m, nn.Dropout) and m.p for _, m in model.named_modules()):
+            self._draw_apart()
+
+    def _draw_apart(self):
+        number = 0  # of the tensor group
+        for name, size in self.mesh.shape.items():
+            number = number if name == "tensor" else number * size + self.mesh.coordinates[name]
+        bits = np.random.PCG64()
+        bits.state = backend.random_state()
+        backend.set_random_state(bits.jumped(number).state)
 
     def _refuse(self, model):
         experts = any(isinstance(m, nn.MixtureOfExperts) for _, m in model.named_modules())
@@ -129,19 +150,73 @@ class MeshTraining:
     def step(self, x, y):
         """Forward and backward of ids x and targets y (B, L): the mean loss, on every rank.
 
-        Gradients are left in ``grad``. Raises ValueError where ranks or micro-batches do not divide
-        B, or context ranks L.
+        The mean is over all targets that are not −100, wherever they are. Its gradients are added
+        to ``grad``. Raises ValueError where ranks or micro-batches do not divide B, or context
+        ranks L; where x and y differ from rank to rank; where no target counts; and for targets of
+        −100 together with ``balance`` on several ranks or micro-batches.
         """
+        x, y = np.asarray(x), np.asarray(y)
+        counted = int((y != IGNORED).sum())
+        if self.balance and counted < y.size and self.copies.size * self.pipe.M > 1:
+            raise ValueError(
+                f"MeshTraining: {y.size - counted} targets are {IGNORED}; with balance = "
+                f"{self.balance} every share and micro-batch has to count alike"
+            )
         for part in self.pipe.parts:
             part.positions = None
             if self.context.size > 1:
                 group = self.context
                 part.positions = positions(x.shape[1], group.rank, group.size, self.layout)
+        earlier = [(p, p.grad) for p in self.parameters()]  # averaged already
+        self.part.zero_grad()
         with self.mesh.comm.phase("layers"):
-            loss = self.pipe.step(self._own(x), self._own(y))
+            loss = self.pipe.step(self._own(x), self._own(y), counted / self.copies.size)
         with self.mesh.comm.phase("gradients"):
             average_gradients(self.part, self.copies, self.replicas)
-        return self.copies.all_reduce(np.array(loss), "mean").item()
+        for p, g in earlier:
+            if g is not None:
+                p.grad = g if p.grad is None else p.grad + g
+        return self._mean(loss, x, y)
+
+    def _mean(self, loss, x, y):
+        """The mean of all ranks' losses, if they had the same batch."""
+        mark = zlib.crc32(np.ascontiguousarray(y), zlib.crc32(np.ascontiguousarray(x)))
+        with self.mesh.comm.phase("loss"):
+            every = self.mesh.comm.all_gather(np.array([[loss, mark, len(x)]]))  # (P, 3)
+        if other := np.flatnonzero((every[:, 1:] != every[0, 1:]).any(axis=1)).tolist():
+            raise ValueError(
+                f"MeshTraining.step: ranks {other} were given other ids or targets than rank 0 "
+                f"(batches of {', '.join(f'{size:.0f}' for size in every[:, 2])}); expected the "
+                "whole batch, the same on every rank"
+            )
+        return every[:, 0].mean().item()
+
+    def clip_grad_norm(self, max_norm):
+        """Scale all gradients so that the norm of the whole model's is at most ``max_norm``.
+
+        Returns that norm before clipping, a float, the same on every rank; all call it, after
+        ``step``. What several ranks hold counts once. Raises ValueError for a max_norm that is not
+        positive, FloatingPointError where the norm is not finite.
+        """
+        if not max_norm > 0:
+            raise ValueError(f"MeshTraining.clip_grad_norm: max_norm is {max_norm}; expected > 0")
+        squares = 0.0
+        for name, p in self.pipe.named_parameters().items():
+            if p.grad is not None:
+                squares += np.square(p.grad.numpy().astype(np.float64)).sum() / self._held(name)
+        with self.mesh.comm.phase("norm"):
+            norm = math.sqrt(self.whole.all_reduce(np.array(squares, np.float64)).item())
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"MeshTraining.clip_grad_norm: the gradients' norm is {norm}")
+        if norm > max_norm:
+            scale_gradients(self.parameters(), max_norm / norm)
+        return norm
+
+    def _held(self, name):
+        """How many ranks of those that make up one model hold a parameter."""
+        tensor = self.tensor.size if self.cut_axes.get(name) is None else 1
+        expert = 1 if ".experts." in name else self.expert.size
+        return len(self.pipe.layout[name][2]) * tensor * expert
 
     def _own(self, x):
         """(B, L) -> (B/(data·expert), L/context)."""
@@ -150,7 +225,7 @@ class MeshTraining:
                 f"MeshTraining: rank {self.mesh.comm.rank}: a batch of {len(x)} does not divide "
                 f"among {self.batches.size} ranks"
             )
-        x = np.split(np.asarray(x), self.batches.size)[self.batches.rank]
+        x = np.split(x, self.batches.size)[self.batches.rank]
         return shard(x, self.context, self.layout) if self.context.size > 1 else x
 
     def gathered(self):
@@ -169,3 +244,19 @@ class MeshTraining:
             for rank, found in enumerate(self.expert.all_gather(array[None])):
                 whole[f"{head}{experts}{rank * each + int(number)}.{rest}"] = found
         return whole
+
+
+def _check_alike(model, comm):
+    """Raise ValueError, on every rank, unless all have the same parameters."""
+    mark = 0
+    for name, p in model.named_parameters():
+        array = np.ascontiguousarray(backend.to_device(p.data, "cpu"))
+        mark = zlib.crc32(f"{name} {p.shape} {p.dtype}".encode(), mark)
+        mark = zlib.crc32(array.reshape(-1).view(np.uint8), mark)
+    with comm.phase("start"):
+        marks = comm.all_gather(np.array([mark]))
+    if other := np.flatnonzero(marks != marks[0]).tolist():
+        raise ValueError(
+            f"MeshTraining: the models of ranks {other} differ from rank 0's; build them with the "
+            "same seed=, or load the same file"
+        )

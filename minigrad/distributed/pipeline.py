@@ -26,6 +26,9 @@ from minigrad import backend
 from minigrad.distributed import schedules
 from minigrad.distributed.schedules import KINDS
 from minigrad.distributed.split_backward import input_gradient, weight_gradients
+from minigrad.nn.layers import as_tensor
+
+IGNORED = -100  # a target that does not count
 
 
 class Pipeline:
@@ -38,7 +41,9 @@ class Pipeline:
     simulated clock}, none unless given. ``most_held`` is how many forward passes were kept for
     their backward at once, at most so far.
 
-    Raises ValueError for a schedule that cannot be run, or for another number of ranks or parts.
+    A rank sees its own gradients alone: their norm is not the model's, which
+    ``MeshTraining.clip_grad_norm`` finds. Raises ValueError for a schedule that cannot be run,
+    another number of ranks or parts, and a parameter that more than two ranks have.
     """
 
     def __init__(self, comm, parts, schedule, loss=mg.cross_entropy, seconds=None):
@@ -55,25 +60,32 @@ class Pipeline:
             )
         self.comm, self.actions, self.loss = comm, schedule[comm.rank], loss
         self.parts = list(parts[comm.rank :: S])
+        self.taken = schedules.taken(schedule, comm.rank)
+        first = next((p.data for part in parts for p in part.parameters()), np.empty(0))
+        self.like = np.empty_like(first, shape=())  # where the model is
         self.seconds = dict.fromkeys(KINDS, 0.0) | (seconds or {})
         self.layout = _layout(parts, S)
         self.most_held = 0
 
     def parameters(self):
         """This stage's Parameters."""
-        return list(self._own().values())
+        return list(self.named_parameters().values())
 
-    def _own(self):
+    def named_parameters(self):
+        """{name in the whole model: Parameter} of this stage."""
         return {name: p for part in self.parts for name, p in part.named_parameters()}
 
-    def step(self, inputs, targets):
+    def step(self, inputs, targets, counted=None):
         """Forward and backward of a batch: its mean loss, a float, on every rank.
 
         Gradients of the mean loss are added to ``grad`` of this stage's parameters. Every rank
         gives the same inputs and targets (B, …); the first stage uses the one, the last the other.
-        Raises ValueError where M does not divide B.
+        Micro-batches count alike; under ``cross_entropy``, or with ``counted``, as many as their
+        targets that are not −100: the mean is that over all such targets, or over ``counted``.
+        Raises ValueError where M does not divide B, or no target counts.
         """
         self.inputs, self.targets = (self._micro_batches(x) for x in (inputs, targets))
+        self.weights = self._weights_of_losses(counted)
         self.held = {}  # {(micro-batch, chunk): (x, out), later what is left for W}
         self.sending = {}  # {(what, micro-batch, part): Handle}
         self.total = 0.0
@@ -84,7 +96,7 @@ class Pipeline:
         while self.sending:
             self.sending.popitem()[1].wait()
         self._add_shared(shared)
-        total = np.full_like(self.parameters()[0].data, self.total, np.float64, shape=())
+        total = np.full_like(self.like, self.total, np.float64)
         with self.comm.phase("loss"):
             return float(self.comm.broadcast(total, root=self.S - 1))
 
@@ -93,10 +105,11 @@ class Pipeline:
         _, m, c = action
         x = self._received(action)
         x = self.inputs[m] if x is None else mg.tensor(x, requires_grad=True)
-        out = self.parts[c](x)
+        out = as_tensor(self.parts[c](x))
         if c * self.S + self.comm.rank == self.S * self.v - 1:
-            out = self.loss(out, self.targets[m]) / self.M  # their sum is the batch's mean
-            self.total += out.item()
+            weight = self.weights[m]  # a micro-batch in which nothing counts has no mean
+            out = self.loss(out, self.targets[m]) * weight if weight else out.sum() * 0.0
+            self.total += out.item()  # their sum is the batch's mean
         self.held[m, c] = x, out
         self.most_held = max(self.most_held, len(self.held))
         self._did(action, out.data)
@@ -104,7 +117,9 @@ class Pipeline:
     def _backward(self, action):
         """The gradient of a chunk's output to those of its weights and its input."""
         x, out = self.held.pop(action[1:])
-        out.backward(self._received(action))
+        gradient = self._received(action)
+        if out.node is not None:  # all before may be frozen
+            out.backward(gradient)
         self._did(action, getattr(x, "grad", None))
 
     def _input(self, action):
@@ -128,8 +143,8 @@ class Pipeline:
         like = self.parts[0].between(self.inputs[m])
         with self.comm.phase(what):
             array = self.comm.irecv(like, part % self.S).wait()
-        if what == "gradient":  # then the activation has long been there: its buffer is free
-            self.sending.pop(("activation", m, part - 1)).wait()
+        for sent in self.taken[needed]:  # these are there: their buffers are free
+            self.sending.pop(sent).wait()
         return array
 
     def _did(self, action, result=None):
@@ -149,13 +164,23 @@ class Pipeline:
                 f"{self.M} equal micro-batches"
             )
         x = x if backend.is_array(x) else np.asarray(x)
-        return np.split(backend.to_device(x, self.parameters()[0].device), self.M)
+        return np.split(backend.to_device(x, backend.device_of(self.like)), self.M)
+
+    def _weights_of_losses(self, counted):
+        """What the mean loss of each micro-batch counts in that of the batch."""
+        if counted is None and self.loss is not mg.cross_entropy:
+            return [1 / self.M] * self.M
+        each = [int((t != IGNORED).sum()) for t in self.targets]
+        counted = sum(each) if counted is None else counted
+        if not counted:
+            raise ValueError(f"Pipeline: rank {self.comm.rank}: all targets are {IGNORED}")
+        return [n / counted for n in each]
 
     def _set_shared_aside(self):
         """[(parameter, its gradient so far, the other rank that has it)] of tied weights."""
         shared = []
-        for name, p in self._own().items():
-            others = self.layout[name][2] - {self.comm.rank}
+        for name, p in self.named_parameters().items():
+            others = self.layout[name][2] - {self.comm.rank} if p.requires_grad else ()
             shared += [(p, p.grad, other) for other in others]
             p.grad = None if others else p.grad
         return shared
@@ -169,7 +194,7 @@ class Pipeline:
 
     def gathered(self):
         """{name: array} of all parameters of the model, on every rank."""
-        own, whole, like = self._own(), {}, self.parameters()[0].data
+        own, whole, like = self.named_parameters(), {}, self.like
         with self.comm.phase("gathered"):
             for name, (shape, dtype, ranks) in self.layout.items():
                 array = own[name].data if name in own else np.empty_like(like, dtype, shape=shape)
@@ -184,7 +209,10 @@ def _layout(parts, S):
         for name, p in part.named_parameters():
             if parameters.setdefault(name, p) is not p:
                 raise ValueError(f"Pipeline: {name} is in two parts, and not the same parameter")
-            layout.setdefault(name, (p.shape, p.dtype, set()))[2].add(number % S)
+            ranks = layout.setdefault(name, (p.shape, p.dtype, set()))[2]
+            ranks.add(number % S)
+            if len(ranks) > 2:
+                raise ValueError(f"Pipeline: {name} is on ranks {sorted(ranks)}, more than 2")
     return layout
 
 

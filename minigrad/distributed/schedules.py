@@ -138,6 +138,22 @@ def receiver(message, S):
     return (part + (1 if what == "activation" else -1)) % S
 
 
+def taken(schedule, stage):
+    """{message that comes to a stage: [messages it sent that had been received before that one was
+    sent]}: what the stage need not keep any longer, once that message is there."""
+    S, _, v = size(schedule)
+    found = {}
+    for other in {(stage - 1) % S, (stage + 1) % S} - {stage}:
+        received = []
+        for action in schedule[other]:
+            needed, sent = needs(action, other, S, v), sends(action, other, S, v)
+            if needed is not None and needed[2] % S == stage:
+                received.append(needed)
+            if sent is not None and receiver(sent, S) == stage:
+                found[sent], received = received, []
+    return found
+
+
 def check(schedule):
     """Raise ValueError unless every stage does all it has to, and nobody waits for ever.
 

@@ -22,7 +22,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import backend, engine, nn
-from minigrad.distributed import tensor_parallel
+from minigrad.distributed import gradients, tensor_parallel
 from minigrad.engine import primitive
 from minigrad.models import GPT, Llama
 
@@ -139,7 +139,7 @@ def shard(model, comm, regather=False):
     if type(model) not in kinds:
         raise TypeError(f"sequence parallelism: {type(model).__name__} is no GPT and no Llama")
     region = SequenceRegion(comm, regather)
-    part = tensor_parallel.cut(model, region, kinds[type(model)])
+    part = tensor_parallel._share_out(model, region, kinds[type(model)])
     part.region = region
     for _, module in part.named_modules():
         if isinstance(vars(module).get("dropout"), nn.Dropout):
@@ -148,17 +148,14 @@ def shard(model, comm, regather=False):
 
 
 def all_reduce_gradients(part, comm):
-    """Add up the gradients of the parameters that are not cut: one AllReduce of them all.
+    """Add up the gradients of the parameters that are not cut: one AllReduce a dtype.
 
-    Call it between backward and the optimizer's step.
+    Call it once between backward (the last, where a step has several) and the optimizer's step: a
+    second call would add up sums.
     """
-    shared = [
+    shared = (
         parameter
         for _, owner, attribute, parameter in part.places()
-        if tensor_parallel.cut_axis(owner, attribute) is None and parameter.grad is not None
-    ]
-    flat = np.concatenate([parameter.grad.data.reshape(-1) for parameter in shared])
-    flat = comm.all_reduce(flat)
-    for parameter in shared:
-        grad, flat = np.split(flat, [parameter.size])
-        parameter.grad = mg.Tensor.constant(grad.reshape(parameter.shape))
+        if tensor_parallel.cut_axis(owner, attribute) is None
+    )
+    gradients.all_reduce_gradients(shared, comm)

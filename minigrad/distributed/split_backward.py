@@ -17,6 +17,8 @@ def input_gradient(out, gradient=None, x=None):
     gradient is wanted, or None. Returns dx, an array (None without x), and what
     ``weight_gradients`` needs. The graph cannot be walked again.
     """
+    if out.node is None:  # all behind it is frozen
+        return None, []
     grads, left = {out.node: np.ones_like(out.data) if gradient is None else gradient}, []
     wanted = None if x is None else x.node
     for node in _latest_first(out.node):
@@ -28,6 +30,8 @@ def input_gradient(out, gradient=None, x=None):
             p if p is not None and (p.op is not None or p is wanted) else None for p in node.parents
         ]
         leaves = [p if p is not None and n is None else None for p, n in zip(node.parents, now)]
+        if isinstance(node.env, engine.Region):  # checkpoint
+            node.env.recompute()
         env, node.env = node.env, None
         if any(leaves):
             left.append((node.op, leaves, env, node.params, g))

@@ -23,8 +23,8 @@ import numpy as np
 import minigrad as mg
 from minigrad import backend, engine, nn
 from minigrad.distributed.ops import all_reduce_then_identity, identity_then_all_reduce
+from minigrad.distributed.tensor_decoding import HeadCache, greedy  # noqa: F401 (called from here)
 from minigrad.models import Decoder
-from minigrad.nn.module import evaluating
 
 
 class Region:
@@ -46,7 +46,12 @@ class Region:
         """This rank's slice of a parameter. Raises ValueError where P does not divide the axis."""
         width, first = per_rank(parameter.shape[axis], self.comm, what), self.comm.rank
         own = (slice(None),) * axis + (slice(first * width, (first + 1) * width),)
-        return nn.Parameter(parameter.data[own], parameter.dtype)
+        return _like(parameter, parameter.data[own])
+
+
+def _like(parameter, data):
+    """A Parameter of this data, frozen if that one is."""
+    return nn.Parameter(data, parameter.dtype).requires_grad_(parameter.requires_grad)
 
 
 def per_rank(n, comm, what):
@@ -80,7 +85,7 @@ class RowLinear(nn.Linear):
     def __init__(self, whole, region):
         self.region = region
         self.weight = region.share(whole.weight, 0, "rows")
-        self.bias = None if whole.bias is None else nn.Parameter(whole.bias.data, whole.bias.dtype)
+        self.bias = None if whole.bias is None else _like(whole.bias, whole.bias.data)
 
     def forward(self, x):
         y = self.region.leave(mg.linear(x, self.weight))
@@ -99,6 +104,11 @@ class Attention(nn.MultiHeadAttention):
             raise TypeError(
                 f"tensor parallelism: {type(whole).__name__} is not cut by heads here; expected a "
                 "MultiHeadAttention"
+            )
+        if "attend" in vars(whole):
+            raise ValueError(
+                "tensor parallelism: this attention attends across ranks already, which its share "
+                "would not; shard it first, then call context_parallel"
             )
         self.region = region
         self.n_heads = per_rank(whole.n_heads, region.comm, "heads of queries")
@@ -208,13 +218,14 @@ def shard(model, comm):
 
     It is called as the model is: ids (B, L), alike on all ranks, give logits (B, L, V/P) of this
     rank's words, for ``cross_entropy``. The model itself stays as it is; when nobody keeps it, only
-    the share is left in memory. Raises ValueError where P does not divide heads, hidden units or
-    vocabulary (pad it), TypeError for models that are not cut here.
+    the share is left in memory. What is frozen stays so. Raises ValueError where P does not divide
+    heads, hidden units or vocabulary (pad it), and for attention that ``context_parallel`` has
+    changed; TypeError for models that are not cut here.
     """
-    return cut(model, Region(comm), type(model))
+    return _share_out(model, Region(comm), type(model))
 
 
-def cut(model, region, kind):
+def _share_out(model, region, kind):
     """A ``kind`` of the model's configuration, with this rank's share of its weights."""
     if not isinstance(model, Decoder):
         raise TypeError(f"tensor parallelism: {type(model).__name__} is no GPT and no Llama")
@@ -226,14 +237,24 @@ def cut(model, region, kind):
         part.head = TiedHead(part.token_embedding, region)
     else:
         part.head = ColumnLinear(model.head, region)
-    for mine, whole in zip(part.blocks, model.blocks):
+    for mine, whole in zip(part.blocks, model.blocks, strict=True):
         mine.attention = Attention(whole.attention, region)
-        mine.mlp = (MLP if isinstance(whole.mlp, nn.MLP) else SwiGLU)(whole.mlp, region)
+        mine.mlp = _hidden_units(whole.mlp, region)
     whole = dict(model.named_parameters())
     for name, owner, attribute, _ in part.places():
         if cut_axis(owner, attribute) is None and name in whole:
-            setattr(owner, attribute, nn.Parameter(whole[name].data, whole[name].dtype))
+            setattr(owner, attribute, _like(whole[name], whole[name].data))
     return part.train(model.training)
+
+
+def _hidden_units(whole, region):
+    for kind, part in ((nn.MLP, MLP), (nn.SwiGLU, SwiGLU)):
+        if isinstance(whole, kind):
+            return part(whole, region)
+    raise TypeError(
+        f"tensor parallelism: {type(whole).__name__} is not cut by hidden units here; expected an "
+        "MLP or a SwiGLU"
+    )
 
 
 def cut_axis(owner, attribute):
@@ -256,52 +277,3 @@ def gather_state(part, comm):
         array = parameter.data
         state[name] = array.copy() if axis is None else comm.all_gather(array, axis)
     return state
-
-
-class HeadCache:
-    """Keys and values of this rank's heads: 2 · n_kv/P · H · l numbers a token.
-
-    Arguments: part, a shard; batch, its rows of ids; max_length, for how many tokens there is room.
-    """
-
-    def __init__(self, part, batch, max_length):
-        attention, like = part.blocks[0].attention, part.token_embedding.weight.data
-        self.batch, self.layers, self.length = batch, part.config.n_layers, 0
-        heads = (batch, attention.n_kv_heads, max_length, attention.d_head)
-        self.kept = backend.array_module(like).empty((self.layers, 2, *heads), like.dtype)
-
-    def update(self, layer, k, v):
-        """Add (B, n_kv/P, new, H) each; gives those of all tokens so far."""
-        end = self.length + k.shape[2]
-        for kept, new in zip(self.kept[layer], (k, v)):
-            kept[:, :, self.length : end] = engine.plain(new)
-        if layer == self.layers - 1:
-            self.length = end
-        k, v = self.kept[layer, :, :, :, :end]
-        return k, v
-
-
-def greedy(part, ids, max_new_tokens, comm):
-    """Continue prompts (B, L), alike on all ranks, by the likeliest tokens; (B, L + new) on each.
-
-    Every token passes as in training; of the logits two numbers a row travel: each rank's best and
-    where it is.
-    """
-    text = np.asarray(ids)
-    if text.ndim != 2 or text.shape[1] < 1 or max_new_tokens < 0:
-        raise ValueError(
-            f"greedy: ids {text.shape} and {max_new_tokens} new tokens; expected (B, L), at least "
-            "one token, and no negative number"
-        )
-    cache = HeadCache(part, len(text), text.shape[1] + max_new_tokens)
-    new = text
-    with evaluating(part):
-        for _ in range(max_new_tokens):
-            logits = engine.plain(part(new, cache=cache, last=True))[:, -1]  # (B, V/P)
-            best = logits.argmax(axis=-1)[:, None]  # (B, 1)
-            values = comm.all_gather(np.take_along_axis(logits, best, -1), 1)  # (B, P)
-            words = comm.all_gather(best + comm.rank * logits.shape[1], 1)  # (B, P)
-            winner = values.argmax(axis=-1)[:, None]  # the first of equals, as on one device
-            new = backend.to_device(np.take_along_axis(words, winner, -1), "cpu")  # (B, 1)
-            text = np.concatenate([text, new], axis=1)
-    return text

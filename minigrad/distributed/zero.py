@@ -11,6 +11,11 @@ whose optimizer takes κ = 12 (float32 master weights and Adam's m and v), on P 
 
 Parameters lie side by side in flat arrays (``flat``), one for each block of the model, padded to a
 multiple of P; rank r owns share r. Source: Rajbhandari et al. 2020; Zhao et al. 2023 (FSDP).
+
+The table is what lasts. While backward runs, stages 2 and 3 hold two blocks' gradients beside the
+shares, one on its way and one being filled, and what is in no block (embeddings, the head) whole
+from head to embedding; stage 3 holds such weights whole, and of blocks those of the one that runs
+and of the next. It gathers what is in no block once a step, not twice: 2 in place of 3 for it.
 """
 
 import contextlib
@@ -18,12 +23,12 @@ import math
 
 import numpy as np
 
-from minigrad import engine, nn
-from minigrad.distributed.data_parallel import broadcast_parameters, unused
-from minigrad.distributed.flat import Unit, in_groups, outermost_blocks
+from minigrad import backend, engine
+from minigrad.distributed import gradients
+from minigrad.distributed.blocks import Gathered, in_groups, outermost_blocks, replace
+from minigrad.distributed.flat import Unit
 from minigrad.optim import AdamW
 from minigrad.tensor import Tensor
-from minigrad.transforms import checkpoint
 
 
 class ZeRO:
@@ -37,7 +42,12 @@ class ZeRO:
 
     Ranks begin with rank 0's parameters; gradients are means over ranks. Parameters in half
     precision get float32 master weights, others are their own (κ is then 2 numbers a parameter).
-    Frozen parameters stay whole on every rank.
+    Frozen parameters stay whole on every rank; freezing or converting some afterwards asks for
+    another ZeRO. Training resumes exactly, on as many ranks, from ``state_dict(masters=True)`` and
+    every rank's own ``optimizer.state_dict()``.
+
+    Gradients leave in one order, the last block's first, which need not be that of a rank's own
+    backward. Stage 3 also gathers in backward: all ranks must run the blocks in the same order.
 
     In stage 3 a block's weights are gathered just before it runs, while the block before is still
     at work, and freed after it. What it saved is dropped, too: backward gathers again and runs the
@@ -67,10 +77,13 @@ class ZeRO:
     ):
         if stage not in (0, 1, 2, 3):
             raise ValueError(f"ZeRO: stage is {stage!r}; expected 0, 1, 2 or 3")
+        if not callable(optimizer):
+            raise TypeError(f"ZeRO: optimizer is {optimizer!r}; expected functools.partial(…)")
         self.module, self.comm, self.stage = module, comm, stage
         self.prefetch, self.algorithm, self.work = prefetch, algorithm, work
         self.names = {p: name for name, p in module.named_parameters()}
-        broadcast_parameters(module, comm)
+        self.kinds = gradients.kinds(module)
+        gradients.broadcast_parameters(module, comm)
         blocks = outermost_blocks(module) if blocks is None else list(blocks)
         groups = in_groups(module, blocks)
         if not any(groups):
@@ -80,7 +93,7 @@ class ZeRO:
         self.units = [unit for unit in units if unit]
         self.unit_of = {p: unit for unit in self.units for p in unit.views}
         self.optimizer = optimizer([unit.shard for unit in self.units])
-        self.in_backward, self.under_way = False, None
+        self.in_backward, self.under_way, self.waiting = False, None, []
         self.shared = None  # the unit that blocks need beside their own
         if stage == 3:
             self._wrap(blocks, units)
@@ -89,28 +102,32 @@ class ZeRO:
         """Let blocks gather what they need, and see which of them need more than their own."""
         for block, unit in zip(blocks, units):
             if unit is not None:
-                _replace(self.module, block, Gathered(block, unit, self))
+                replace(self.module, block, Gathered(block, unit, self))
             if self.rest is not None and any(p in self.rest.views for p in block.parameters()):
                 self.shared = self.rest
 
     def __call__(self, *args, **kwargs):
         """What the module makes of this rank's share of the batch."""
+        gradients.unchanged("ZeRO", self.module, self.kinds, self.comm)
         if self.stage < 3:
             self.comm.compute(self.work * sum(unit.size for unit in self.units), "forward")
             return self.module(*args, **kwargs)
         with self.gathered(self.rest):
             return self.module(*args, **kwargs)
 
-    def backward(self, loss, gradient=None, *, reduce=True):
+    def backward(self, loss, gradient=None, *, reduce=True, weight=None):
         """Backward from ``loss`` (with ``gradient``, unless it is a number), gradients averaged.
 
         ``reduce=False`` for all micro-batches of a step but the last: stages 0 and 1 then add up
         first and reduce once; stages 2 and 3 have no room for that and reduce every time. Raises
-        DistributedError for a parameter that has no gradient.
+        errors, and takes ``weight``, as DataParallel does.
         """
-        self.reducing = reduce or self.stage >= 2
+        gradients.unchanged("ZeRO", self.module, self.kinds, self.comm)
+        loss = gradients.weighted(loss, weight, self.comm)
         for unit in self.units:
-            unit.missing = set(unit.views)
+            unit.begin()
+        reduce = reduce or self.stage >= 2
+        self.waiting = [unit for unit in (self.rest, *self.blocks) if unit and reduce]
         self.in_backward = True
         if self.stage == 3 and self.prefetch and self.blocks:
             self._begin_gather(self.blocks[-1])
@@ -121,21 +138,20 @@ class ZeRO:
             self.in_backward = False
         self._settle()
         if missed := [p for unit in self.units for p in unit.views if p in unit.missing]:
-            raise unused("ZeRO", self.names[missed[0]], self.comm)
+            raise gradients.unused("ZeRO", self.names[missed[0]], self.comm)
 
     def step(self):
         """Update this rank's shares, and let all have the new weights (stage 3: when needed)."""
-        for unit in self.units:
-            if unit.gradient is None:
-                raise ValueError("ZeRO.step: there are no gradients; backward() comes first")
-            gradient = unit.own_gradient.astype(unit.shard.dtype, copy=False)
-            unit.shard.grad = Tensor.constant(gradient)
+        for unit, gradient in zip(self.units, self._gradients("step")):
+            unit.written()
+            unit.shard.grad = Tensor.constant(gradient.astype(unit.shard.dtype, copy=False))
         self.optimizer.step()
         before = None
         for unit in self.units:
             unit.shard.grad = unit.coming = None  # what was gathered too early is old now
             unit.own_weights[...] = unit.shard.data
             engine.wrote(unit.weights)
+            unit.noted()
             if self.stage in (1, 2):
                 with self.comm.phase("weights"):
                     handle = self._collective("all_gather", unit.own_weights)
@@ -146,7 +162,7 @@ class ZeRO:
     def zero_grad(self):
         """Forget the gradients, and free their memory."""
         for unit in self.units:
-            unit.gradient = unit.filling = None
+            unit.forget()
 
     def clip_grad_norm(self, max_norm):
         """Scale all gradients so that the norm over all ranks' shares is at most ``max_norm``.
@@ -155,7 +171,7 @@ class ZeRO:
         """
         if not max_norm > 0:
             raise ValueError(f"ZeRO.clip_grad_norm: max_norm must be positive, got {max_norm}")
-        own = [unit.own_gradient for unit in self.units]
+        own = self._gradients("clip_grad_norm")
         squares = np.array([float(np.square(g.astype(np.float64)).sum()) for g in own])
         norm = math.sqrt((squares if self.stage == 0 else self.comm.all_reduce(squares)).sum())
         if not math.isfinite(norm):
@@ -165,21 +181,50 @@ class ZeRO:
                 g *= g.dtype.type(max_norm / norm)
         return norm
 
-    def state_dict(self):
-        """{dotted name: array}: the whole model on every rank, which all call together."""
-        state = {}
+    def state_dict(self, masters=False):
+        """{dotted name: array}: the whole model on every rank, which all call together.
+
+        ``masters`` gives float32 master weights in place of what is in half precision.
+        """
+        state = {p: p.data for p in self.names}
         for unit in self.units:
-            with self.gathered(unit, runs=False) if self.stage == 3 else contextlib.nullcontext():
-                state.update({self.names[p]: p.data.copy() for p in unit.views})
-        frozen = {name: p.data.copy() for p, name in self.names.items() if p not in self.unit_of}
-        return {name: {**state, **frozen}[name] for name in self.names.values()}
+            unit.written()
+            whole = unit.shard.data if masters else unit.weights
+            if len(whole) < unit.length:
+                with self.comm.phase("weights"):
+                    whole = self.comm.all_gather(whole, algorithm=self.algorithm)
+            state.update({p: whole[place].reshape(p.shape) for p, place in unit.views.items()})
+        return {name: state[p].copy() for p, name in self.names.items()}
+
+    def load_state_dict(self, state):
+        """Write a whole model's arrays, either kind of ``state_dict``, into weights and masters.
+
+        Raises ValueError that names what does not fit; nothing has been written then.
+        """
+        wrong = state.keys() ^ set(self.names.values())
+        for p, name in self.names.items():
+            master = self.unit_of[p].shard.dtype if p in self.unit_of else p.dtype
+            fitting = [(p.shape, p.dtype), (p.shape, master)]
+            if name in state and (state[name].shape, state[name].dtype) not in fitting:
+                wrong.add(name)
+        if wrong:
+            raise ValueError(
+                f"ZeRO.load_state_dict: rank {self.comm.rank}: missing, unknown, or of another "
+                f"shape or dtype: {', '.join(sorted(wrong))}"
+            )
+        for p in self.names.keys() - self.unit_of.keys():
+            p.data[...] = backend.to_device(state[self.names[p]], p.device)
+            engine.wrote(p.data)
+        for unit in self.units:
+            unit.load({p: backend.to_device(state[self.names[p]], p.device) for p in unit.views})
 
     @property
     def padding(self):
         """How many numbers the flat arrays hold beyond the parameters, over all ranks."""
         return sum(unit.length - unit.size for unit in self.units)
 
-    # Gradients: a unit is reduced when backward has come to all of its parameters.
+    # Gradients: a unit is reduced when backward has come to all of its parameters and those of the
+    # units behind it in ``waiting``.
 
     def _on_leaf(self, tensor, g):
         unit = self.unit_of.get(tensor)
@@ -187,12 +232,24 @@ class ZeRO:
             return False
         self.comm.compute(2 * self.work * tensor.size, f"backward {self.names[tensor]}")
         unit.add(tensor, g)
-        if not unit.missing and self.reducing:
+        while self.waiting and not self.waiting[-1].missing:
             self._settle()  # one unit is on its way while the next one fills
+            unit = self.waiting.pop()
             what = "all_reduce" if self.stage == 0 else "reduce_scatter"
             with self.comm.phase("gradients"):
                 self.under_way = unit, self._collective(what, unit.filling, op="mean")
         return True
+
+    def _gradients(self, what):
+        """This rank's shares of the gradients, one a unit."""
+        if any(unit.gradient is None for unit in self.units):
+            raise ValueError(f"ZeRO.{what}: there are no gradients; backward() comes first")
+        if not all(unit.complete for unit in self.units):
+            raise ValueError(
+                f"ZeRO.{what}: the gradients are this rank's own as yet; the last backward() of a "
+                "step takes reduce=True"
+            )
+        return [unit.own_gradient for unit in self.units]
 
     def _settle(self):
         """Wait for the gradients that are on their way."""
@@ -239,25 +296,3 @@ class ZeRO:
         """The block that runs after this one: backward runs them again, the last first."""
         place = self.blocks.index(unit) + (-1 if self.in_backward else 1)
         return self.blocks[place] if 0 <= place < len(self.blocks) else None
-
-
-class Gathered(nn.Module):
-    """A block whose weights are there while it runs, in forward and again in backward."""
-
-    def __init__(self, block, unit, zero):
-        self.block, self.unit, self.zero = block, unit, zero
-
-    def forward(self, *args, **kwargs):
-        return checkpoint(self._run)(*args, **kwargs)
-
-    def _run(self, *args, **kwargs):
-        with self.zero.gathered(self.unit):
-            return self.block(*args, **kwargs)
-
-
-def _replace(module, block, by):
-    """Put another module in the place of a block."""
-    for _, owner in module.named_modules():
-        for name, child in owner.children():
-            if child is block:
-                setattr(owner, name, by)

@@ -68,7 +68,11 @@ def run(works, settings, refuse):
     if topology is not None:
         kind, fields = topology
         topology = getattr(distributed, kind)(**fields)
-    found = distributed.run(main, size, engine="simulated", topology=topology)
+    try:
+        found = distributed.run(main, size, engine="simulated", topology=topology)
+    except Exception as error:
+        error.called = set(calls)
+        raise
     seen = {
         "seconds": float(found.seconds),
         "calls": calls,
@@ -87,32 +91,38 @@ def failure(error, path):
     told = re.sub(rf"\bat {re.escape(file)}:(\d+)", r"in line \1", words)
     if type(error).__name__ == "DistributedError":
         error.sites = [_site(path, line) for line in list(dict.fromkeys(lines))[:MOST_SITES]][::-1]
-        if advice := _advice(str(error)):
+        if advice := _advice(str(error), getattr(error, "called", set())):
             told += f"\n\nLikely mistake: {advice}."
     return RanksFailure(error, told)
 
 
-def _advice(words):
-    """What an error of several ranks most likely comes from; None for who knows."""
-    waits = re.findall(r"rank \d+ waits in (\w+)", words)
-    ended = "returned before" in words
+SENDS, RECEIVES = {"send", "isend"}, {"recv", "irecv"}
+
+
+def _advice(words, called):
+    """What an error of several ranks most likely comes from; None for who knows.
+
+    ``called``: the methods of the communicator that any rank has called.
+    """
+    waits = re.findall(r"rank (\d+) waits in (\w+)[^\n]* for rank (\d+)", words)
+    kinds = set(re.findall(r"rank \d+ waits in (\w+)", words))
     if words.startswith("nobody can go on"):
-        if not waits:
+        if not kinds:
             return None
-        if set(waits) == {"send"}:
+        if "returned before" in words and kinds <= SENDS:
+            return "a message is sent that no rank receives any more"
+        if "returned before" in words and kinds <= RECEIVES:
+            return "a message is awaited that no rank sends any more"
+        if kinds <= SENDS:
+            return _advice_to_senders(waits, kinds, called)
+        if kinds <= RECEIVES:
             return (
-                "every rank sends first, and send waits until it is received: let one "
-                "of two neighbours receive first, or use send_recv, which does both at once"
-                if not ended
-                else "a message is sent that no rank receives any more"
-            )
-        if set(waits) <= {"recv", "irecv"}:
-            return (
-                "a message is awaited that no rank sends any more"
-                if ended
+                "a rank waits for a message that nobody has sent it yet: see who waits for whom, "
+                "and whether that one has sent it to another rank"
+                if called & {*SENDS, "send_recv"}
                 else "every rank receives first, so that nobody gets as far as sending"
             )
-        if set(waits) <= {"send", "recv", "irecv", "send_recv"}:
+        if kinds <= {*SENDS, *RECEIVES, "send_recv"}:
             return "the ranks' sends and receives do not pair off: see who waits for whom"
         return (
             "a collective was not called by every rank of its group, or not in the same order: it "
@@ -126,6 +136,28 @@ def _advice(words):
     if words.startswith("all ranks have returned"):
         return "something was sent, or called, that other ranks have not received, or not called"
     return None
+
+
+def _advice_to_senders(waits, kinds, called):
+    """Where all ranks that are left wait for what they have sent to be received."""
+    if "isend" in kinds:
+        return (
+            "a rank waits for what it has sent with isend before it receives itself: .wait() "
+            "belongs behind the recv, or at the end"
+        )
+    if not called & {*RECEIVES, "send_recv"}:
+        return (
+            "every rank sends first, and send waits until it is received: use send_recv, which "
+            "does both at once, or isend, which does not wait"
+        )
+    pairs = [(rank, other) for rank, _, other in waits]
+    one, two = next((pair for pair in pairs if pair[::-1] in pairs), (None, None))
+    if one is None:
+        return "each waits for another to take what it sends: use isend, which does not wait"
+    return (
+        f"rank {one} waits for rank {two} to take what it sends, while rank {two} waits for rank "
+        f"{one} to take what that sends: use isend, which does not wait"
+    )
 
 
 def _site(path, line):

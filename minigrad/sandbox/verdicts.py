@@ -84,6 +84,12 @@ class TooCostly(Wrong):
     kind = "too costly"
 
 
+class NotAsAsked(Wrong):
+    """The values are right, and they are not got in the way that the exercise asks for."""
+
+    kind = "not as asked"
+
+
 class Refused(Failure):
     """A given function does not let itself be used like that: ``_given.py`` raised its Refused."""
 

@@ -21,11 +21,24 @@ def built(tie_weights=False, seed=4):
     return GPT(config, seed).astype("float64")
 
 
+def freeze(model):
+    """Freeze a piece of a block and all of what stands in none."""
+    for part in (model.position_embedding, model.blocks[1].attention):
+        for p in part.parameters():
+            p.requires_grad_(False)
+
+
+def trainable(model):
+    return [p for p in model.parameters() if p.requires_grad]
+
+
 @functools.cache
-def reference(tie_weights=False, clip=False):
+def reference(tie_weights=False, clip=False, frozen=False):
     """(losses, norms, parameters) of one device."""
     model = built(tie_weights)
-    optimizer, losses, norms = AdamW(model.parameters(), lr=LR), [], []
+    if frozen:
+        freeze(model)
+    optimizer, losses, norms = AdamW(trainable(model), lr=LR), [], []
     for ids in DRAWN:
         optimizer.zero_grad()
         loss = next_token_loss(model, ids[:, :-1], ids[:, 1:])
@@ -37,34 +50,50 @@ def reference(tie_weights=False, clip=False):
     return losses, norms, model.state_dict()
 
 
-def micro_batches(comm, ids, count):
-    """(x, y, whether it is the last) of this rank's share, in ``count`` parts."""
-    parts = np.split(local_batch(ids, comm), count)
-    return [(part[:, :-1], part[:, 1:], part is parts[-1]) for part in parts]
+def micro_batches(comm, ids, count, shares=None):
+    """(x, y, options of backward) of this rank's share, in ``count`` parts. ``shares``: the ranks'
+    numbers of rows, where they differ."""
+    if shares is None:
+        parts, weight = np.split(local_batch(ids, comm), count), None
+    else:
+        weight = shares[comm.rank]
+        parts = np.split(np.split(ids, np.cumsum(shares)[:-1])[comm.rank], count)
+    return [
+        (part[:, :-1], part[:, 1:], {"reduce": part is parts[-1], "weight": weight})
+        for part in parts
+    ]
 
 
-def train(comm, micro=1, tie_weights=False, clip=False, **options):
+def mean_loss(comm, total, shares):
+    """The loss of the whole batch, of the ranks' losses of their shares."""
+    part = 1 / comm.size if shares is None else shares[comm.rank] / sum(shares)
+    return float(comm.all_reduce(np.asarray(total * part)))
+
+
+def train(comm, micro=1, shares=None, tie_weights=False, clip=False, frozen=False, **options):
     """(losses, norms, parameters) of one rank; only rank 0 begins with the reference's model."""
     model = built(tie_weights, seed=4 + comm.rank)
+    if frozen:
+        freeze(model)
     parallel = DataParallel(model, comm, **options)
-    optimizer, losses, norms = AdamW(model.parameters(), lr=LR), [], []
+    optimizer, losses, norms = AdamW(trainable(model), lr=LR), [], []
     for ids in DRAWN:
         optimizer.zero_grad()
         total = 0.0
-        for x, y, last in micro_batches(comm, ids, micro):
+        for x, y, how in micro_batches(comm, ids, micro, shares):
             loss = next_token_loss(parallel, x, y) / micro
-            parallel.backward(loss, reduce=last)
+            parallel.backward(loss, **how)
             total += loss.data
         if clip:
             norms.append(clip_grad_norm(model.parameters(), MAX_NORM))
         optimizer.step()
-        losses.append(float(comm.all_reduce(total, "mean")))
+        losses.append(mean_loss(comm, total, shares))
     return losses, norms, model.state_dict()
 
 
-def check(results, tie_weights=False, clip=False):
+def check(results, **given):
     """Losses and parameters are those of one device, on every rank."""
-    losses, norms, parameters = reference(tie_weights, clip)
+    losses, norms, parameters = reference(**given)
     for found, found_norms, state in results:
         np.testing.assert_allclose(found, losses, rtol=0, atol=1e-12)
         np.testing.assert_allclose(found_norms, norms, rtol=0, atol=1e-12)
@@ -73,12 +102,10 @@ def check(results, tie_weights=False, clip=False):
             np.testing.assert_allclose(state[name], value, rtol=0, atol=1e-12, err_msg=name)
 
 
-def case(size, micro=1, tie_weights=False, clip=False, **options):
-    given = dict(tie_weights=tie_weights, clip=clip)
+def case(size, tie_weights=False, clip=False, frozen=False, train=train, **options):
+    given = dict(tie_weights=tie_weights, clip=clip, frozen=frozen)
     return Case(
-        functools.partial(train, micro=micro, **given, **options),
-        size,
-        functools.partial(check, **given),
+        functools.partial(train, **given, **options), size, functools.partial(check, **given)
     )
 
 
@@ -89,4 +116,7 @@ CASES = {
     "four ranks, clipped": case(4, clip=True, bucket_bytes=10_000),
     "four ranks, three micro-batches, no overlap": case(4, micro=3, overlap=False),
     "four ranks, a bucket a parameter": case(4, bucket_bytes=1),
+    "two ranks, some parameters frozen": case(2, frozen=True, clip=True),
+    "three ranks, uneven shares": case(3, shares=(3, 8, 1)),
+    "four ranks, uneven shares in two micro-batches": case(4, micro=2, shares=(2, 6, 2, 2)),
 }

@@ -57,6 +57,8 @@ def check_attention(results, kind, causal, length=LENGTH, heads=HEADS):
 
 STEPS, BATCH, VOCABULARY = 5, 3, 11
 TOKENS = np.random.default_rng(6).integers(VOCABULARY, size=(STEPS, BATCH, LENGTH + 1))
+TARGETS = TOKENS[..., 1:].copy()
+TARGETS[1, 0, 3:7] = TARGETS[2, :, :13] = TARGETS[3, :, 18:] = -100  # ranks with few, and with none
 
 
 def built():
@@ -70,9 +72,9 @@ def reference():
     model = built()
     optimizer = optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
-    for ids in TOKENS:
+    for ids, targets in zip(TOKENS[..., :-1], TARGETS):
         optimizer.zero_grad()
-        loss = mg.cross_entropy(model(ids[:, :-1]), ids[:, 1:])
+        loss = mg.cross_entropy(model(ids), targets)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -85,8 +87,8 @@ def train(comm, kind):
     model = context_parallel.context_parallel(built(), comm, kind, layout)
     optimizer = optim.AdamW(model.parameters(), lr=1e-2)
     losses = [
-        context_parallel.training_step(model, optimizer, ids[:, :-1], ids[:, 1:], comm, layout)
-        for ids in TOKENS
+        context_parallel.training_step(model, optimizer, ids, targets, comm, layout)
+        for ids, targets in zip(TOKENS[..., :-1], TARGETS)
     ]
     return losses, model.state_dict()
 

@@ -26,33 +26,71 @@ def built(experts=False, **changes):
     return model.astype("float64")
 
 
+def targets(ids, ignored):
+    """The next ids; with ``ignored``, most of those of the first half of the rows do not count,
+    and none of the very first two rows'."""
+    y = ids[:, 1:].copy()
+    if ignored:
+        y[:4, 2:] = -100
+        y[:2] = -100
+    return y
+
+
+def frozen(model, names):
+    """The model, parameters whose names begin with one of ``names`` frozen."""
+    for name, p in model.named_parameters():
+        p.requires_grad_(not name.startswith(names))
+    return model
+
+
+def steps(parameters, step, clip, every=1, ignored=False, names=None, norm=None):
+    """(losses, norms): an update after each ``every`` batches, clipped unless ``norm`` is None.
+
+    With clipping SGD, which AdamW's update would hide."""
+    make = optim.AdamW if norm is None else optim.SGD
+    trained = [p for p in parameters if p.requires_grad]
+    spare = [nn.Parameter([0.0])]  # of a stage that is frozen as a whole
+    optimizer = make(trained or spare, lr=1e-2 if norm is None else 0.5)
+    losses, norms = [], []
+    for number, ids in enumerate(DRAWN, 1):
+        losses.append(step(ids[:, :-1], targets(ids, ignored)))
+        if number % every == 0:
+            norms.append(0.0 if norm is None else clip(norm))
+            optimizer.step()
+            optimizer.zero_grad()
+    return losses, norms
+
+
 @functools.cache
-def reference(**model):
-    model = built(**model)
-    optimizer, losses = optim.AdamW(model.parameters(), lr=1e-2), []
-    for ids in DRAWN:
-        optimizer.zero_grad()
-        loss = mg.cross_entropy(model(ids[:, :-1]), ids[:, 1:])
+def reference(how, **model):
+    """(losses, norms, parameters) of one device."""
+    how, model = dict(how), built(**model)
+    frozen(model, how.get("names", ()))
+
+    def step(x, y):
+        loss = mg.cross_entropy(model(x), y)
         loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses, model.state_dict()
+        return loss.item()
+
+    clip = lambda norm: optim.clip_grad_norm(model.parameters(), norm)
+    with nn.init.seeded(7):
+        return *steps(model.parameters(), step, clip, **how), model.state_dict()
 
 
-def train(comm, axes, model, options):
-    training = MeshTraining(built(**model), dist.Mesh(comm, **axes), **options)
-    optimizer, losses = optim.AdamW(training.parameters(), lr=1e-2), []
-    for ids in DRAWN:
-        optimizer.zero_grad()
-        losses.append(training.step(ids[:, :-1], ids[:, 1:]))
-        optimizer.step()
-    return losses, training.gathered()
+def train(comm, axes, model, options, how):
+    model = frozen(built(**model), dict(how).get("names", ()))
+    with nn.init.seeded(7):
+        training = MeshTraining(model, dist.Mesh(comm, **axes), **options)
+        found = steps(training.parameters(), training.step, training.clip_grad_norm, **dict(how))
+    return *found, training.gathered()
 
 
-def check(results, model):
-    losses, parameters = reference(**model)
-    for found, whole in results:
+def check(results, model, how):
+    losses, norms, parameters = reference(how, **model)
+    assert how == () or len(set(losses)) == STEPS
+    for found, found_norms, whole in results:
         np.testing.assert_allclose(found, losses, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(found_norms, norms, rtol=0, atol=1e-12)
         assert whole.keys() == parameters.keys()
         for name in parameters:
             np.testing.assert_allclose(
@@ -60,13 +98,19 @@ def check(results, model):
             )
 
 
-def case(model=None, micro_batches=1, schedule=schedules.one_f_one_b, **axes):
-    model = model or {}
+def case(model=None, micro_batches=1, schedule=schedules.one_f_one_b, how=(), **axes):
+    """``how``: what ``steps`` takes besides, and which parameters are frozen."""
+    model, how = model or {}, tuple(dict(how).items())
     options = dict(micro_batches=micro_batches, schedule=schedule)
-    fn = functools.partial(train, axes=axes, model=model, options=options)
-    return Case(fn, int(np.prod(list(axes.values()))), functools.partial(check, model=model))
+    fn = functools.partial(train, axes=axes, model=model, options=options, how=how)
+    size = int(np.prod(list(axes.values())))
+    return Case(fn, size, functools.partial(check, model=model, how=how))
 
 
+EXPERTS = {"experts": True}
+FIRST = ("token_embedding", "position_embedding", "blocks.0", "blocks.1")
+CLIPPED, TWO, IGNORED = {"norm": 0.1}, {"every": 2}, {"ignored": True}
+CHUNKS = functools.partial(schedules.interleaved, chunks=2)
 CASES = {
     "data × tensor": case(data=2, tensor=2),
     "data × pipeline": case(data=2, pipeline=2, micro_batches=2),
@@ -78,6 +122,25 @@ CASES = {
     "data × expert": case({"experts": True}, data=2, expert=2),
     "expert × pipeline": case({"experts": True}, 2, expert=2, pipeline=2),
     "expert × context": case({"experts": True}, expert=2, context=2),
+    "data × pipeline, interleaved": case(None, 2, CHUNKS, data=2, pipeline=2),
+    "tensor, dropout": case({"dropout": 0.3}, tensor=2),
+    "clipped, pipeline × tensor": case(None, 2, how=CLIPPED, pipeline=2, tensor=2),
+    "clipped, pipeline, tied weights": case({"tie_weights": True}, 2, how=CLIPPED, pipeline=2),
+    "clipped, tensor, tied weights": case({"tie_weights": True}, how=CLIPPED, tensor=2),
+    "clipped, expert × pipeline": case(EXPERTS, how=CLIPPED, expert=2, pipeline=2),
+    "clipped, data × expert": case(EXPERTS, how=CLIPPED, data=2, expert=2),
+    "two batches a step, data × expert": case(EXPERTS, how=TWO, data=2, expert=2),
+    "two batches a step, context × pipeline": case(None, 2, how=TWO, context=2, pipeline=2),
+    "ignored targets, data × pipeline": case(None, 2, how=IGNORED, data=2, pipeline=2),
+    "ignored targets, data × tensor": case(None, 2, how=IGNORED, data=2, tensor=2),
+    "ignored targets, context × expert": case(EXPERTS, 2, how=IGNORED, context=2, expert=2),
+    "first stage frozen": case(None, 2, how={"names": FIRST}, data=2, pipeline=2),
+    "first stage frozen, ZB-H1": case(
+        None, 2, schedules.zero_bubble, {"names": FIRST}, data=2, pipeline=2
+    ),
+    "tied weights frozen": case(
+        {"tie_weights": True}, 2, how={"names": ("token_embedding",)}, pipeline=2
+    ),
 }
 #: on the simulated engine alone, as these need more than four ranks
 LARGER = {

@@ -23,8 +23,16 @@ MODELS = {
     "tied Llama, shared heads": lambda: Llama(
         LlamaConfig(**SIZES, d_hidden=48, n_kv_heads=4, tie_weights=True), seed=4
     ),
+    "GPT, partly frozen": lambda: frozen(GPT(GPTConfig(**SIZES, bias=True), seed=9)),
 }
 PROMPT = np.random.default_rng(5).integers(0, V, (2, 5))
+
+
+def frozen(model):
+    """The model, of which the first block and every third of the other parameters will stay."""
+    for number, (name, parameter) in enumerate(model.named_parameters()):
+        parameter.requires_grad_(number % 3 > 0 and not name.startswith("blocks.0."))
+    return model
 
 
 def built(name):
@@ -53,7 +61,8 @@ def trained(model, loss_of, before_step=lambda: None):
     mg.manual_seed(8)
     # Biases of keys change no attention: their gradients are rounding errors, which a small eps
     # would make into steps.
-    optimizer, losses = AdamW(model.parameters(), lr=1e-2, eps=1e-3, weight_decay=0.1), []
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer, losses = AdamW(learning, lr=1e-2, eps=1e-3, weight_decay=0.1), []
     for ids, targets in batches():
         optimizer.zero_grad()
         loss = loss_of(model(ids), targets)

@@ -60,9 +60,13 @@ def _halving_doubling(P, n, rank, place):
     core = _core(P)
     if rank >= core:
         return n
-    chunks = _chunks(n, core)
-    doubled = sum(sum(chunks[rank // far * far : (rank // far + 1) * far]) for far in _rounds(core))
-    return n - chunks[rank] + doubled + (n if rank + core < P else 0)
+    chunks, low, wide, sent = _chunks(n, core), 0, core, 0
+    for near in _rounds(core):
+        # One half of what a rank has left goes out on the way there, the other on the way back.
+        sent += sum(chunks[low : low + wide])
+        wide //= 2
+        low += wide if rank & near else 0
+    return sent + (n if rank + core < P else 0)
 
 
 def _halving(P, n, rank, place):
@@ -101,8 +105,9 @@ _RULES = {
     ("all_to_all", "bruck"): _bruck,
 }
 
-#: {(collective, algorithm): (steps, bytes through the busiest port in shares of n)} as functions of
-#: P, for P a power of two that divides n: seconds = steps·α + share·n·β
+#: {(collective, algorithm): (steps, share of n)} as functions of P, for P a power of two that
+#: divides n: of the longest chain of messages, each of which waits for the one before (or for its
+#: port), how many there are and how many bytes they have together. seconds = steps·α + share·n·β
 TEXTBOOK = {
     ("all_reduce", "ring"): (lambda P: 2 * (P - 1), lambda P: 2 * (P - 1) / P),
     ("all_reduce", "tree"): (lambda P: 2 * math.log2(P), lambda P: 2 * math.log2(P)),

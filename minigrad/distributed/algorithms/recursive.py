@@ -52,53 +52,57 @@ def all_reduce(p, blocks, combine):
     _unfold(p, blocks)
 
 
-def _halve(p, blocks, combine, size):
-    """ReduceScatter among the first ``size`` ranks, a power of two: afterwards ``blocks[rank]``
-    holds what theirs make together. Each step sends the half that is the partner's to keep."""
+def _halves(p, size, distances):
+    """Of each step (partner, what this rank keeps, what the partner keeps): slices of ``size``
+    chunks, of which the second halves go to ranks with the bit of the distance."""
     low, high = 0, size
-    far = size // 2
-    while far:
-        partner = p.rank ^ far
+    for far in distances:
         middle = (low + high) // 2
-        keep, give = (low, middle), (middle, high)
+        keep, give = slice(low, middle), slice(middle, high)
         if p.rank & far:
             keep, give = give, keep
-        going = np.concatenate(blocks[slice(*give)])
-        mine = np.concatenate(blocks[slice(*keep)])
-        combine(mine, p.send_recv(going, partner, mine, partner))
-        spread(mine, blocks[slice(*keep)])
-        low, high = keep
-        far //= 2
+        yield p.rank ^ far, keep, give
+        low, high = keep.start, keep.stop
 
 
-def _double(p, blocks, size):
-    """AllGather among the first ``size`` ranks, a power of two: ``_halve`` backwards."""
-    low, high = p.rank, p.rank + 1
-    far = 1
-    while far < size:
-        partner = p.rank ^ far
-        theirs = (low - far, low) if p.rank & far else (high, high + far)
-        like = np.concatenate(blocks[slice(*theirs)])
-        arrived = p.send_recv(np.concatenate(blocks[low:high]), partner, like, partner)
-        spread(arrived, blocks[slice(*theirs)])
-        low, high = min(low, theirs[0]), max(high, theirs[1])
-        far *= 2
+def _halve(p, blocks, combine, distances):
+    """ReduceScatter among as many ranks as there are blocks, a power of two: afterwards one block
+    holds what theirs make together. Each step sends the half that is the partner's to keep."""
+    for partner, keep, give in _halves(p, len(blocks), distances):
+        mine = np.concatenate(blocks[keep])
+        combine(mine, p.send_recv(np.concatenate(blocks[give]), partner, mine, partner))
+        spread(mine, blocks[keep])
+
+
+def _double(p, blocks, distances):
+    """AllGather among as many ranks as there are blocks: ``_halve``'s steps backwards."""
+    for partner, keep, give in reversed(list(_halves(p, len(blocks), distances))):
+        like = np.concatenate(blocks[give])
+        arrived = p.send_recv(np.concatenate(blocks[keep]), partner, like, partner)
+        spread(arrived, blocks[give])
 
 
 def all_reduce_halving(p, blocks, combine):
     """Halving, then doubling (Rabenseifner): the ring's bytes in 2·log₂P steps. ``blocks`` are the
-    chunks for as many ranks as the core has."""
+    chunks for as many ranks as the core has.
+
+    The nearest rank is the partner for the halves, rank XOR 2 for the quarters and so on, so that
+    most bytes go the shortest way; a rank is left with the chunk whose number is its own with the
+    bits reversed.
+    """
+    near_first = [1 << k for k in range(_core(p).bit_length() - 1)]
     if _fold(p, blocks, combine):
-        _halve(p, blocks, combine, _core(p))
-        _double(p, blocks, _core(p))
+        _halve(p, blocks, combine, near_first)
+        _double(p, blocks, near_first)
     _unfold(p, blocks)
 
 
 def reduce_scatter(p, blocks, combine):
-    """Halving. Where P is no power of two, an AllReduce by halving and doubling is folded round it:
-    every rank then picks its block."""
+    """Halving, with the furthest rank first: so a rank is left with its own block. Where P is no
+    power of two, an AllReduce by halving and doubling is folded round it: every rank then picks its
+    block."""
     if _core(p) == p.size:
-        _halve(p, blocks, combine, p.size)
+        _halve(p, blocks, combine, [p.size >> k for k in range(1, p.size.bit_length())])
         return
     whole = np.concatenate(blocks)
     all_reduce_halving(p, chunks(whole, _core(p)), combine)

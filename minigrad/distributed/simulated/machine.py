@@ -244,4 +244,5 @@ class Machine:
 
 def _numbers(ranks):
     shown = ", ".join(map(str, ranks[:MOST_TOLD]))
-    return f"ranks {shown}" + (f" and {len(ranks) - MOST_TOLD} more" if len(ranks) > 8 else "")
+    more = f" and {len(ranks) - MOST_TOLD} more" if len(ranks) > MOST_TOLD else ""
+    return f"rank{'s' * (len(ranks) > 1)} {shown}{more}"
