@@ -10,7 +10,8 @@ The first four functions run on P ranks, each with a communicator of its own. Wh
                                        axis 0 the P-th part with number r
     comm.all_reduce(x)                 the whole sum on every rank; for small arrays only
 
-All ranks have to make the same calls, and messages are counted. A text has L tokens; rank r has
+Arrays that are sent have at least one axis. All ranks have to make the same calls, and messages are
+counted. A text has L tokens; rank r has
 positions r·L/P up to, not including, (r + 1)·L/P. A name with _r is what rank r has of its own.
 Arrays are float64, unless something else is said, and P divides what it has to.
 
@@ -29,12 +30,13 @@ def residual_and_norm(comm, Y_r, x_r, gain):
     Arguments:
         Y_r: (L, D), this rank's partial sum of what the pair of products gives, at all positions.
         x_r: (L/P, D), the residual stream at this rank's positions.
-        gain: (D,), the weight of the norm, the same on all ranks.
+        gain: (D,), the weight of the norm.
     Returns: (x_r, N), a tuple: the residual stream after adding the finished sum, (L/P, D); and the
         norm of it at all positions, (L, D), the same on all ranks, for the next pair of products.
-        A row x of the norm is x / √(mean of x² + EPS) · gain.
+        It is an RMSNorm, which takes no mean off: of a row x it is x / √(mean of x² + EPS) · gain.
 
-    Nothing is computed for other ranks' positions between ḡ and g.
+    Nothing is computed for other ranks' positions between ḡ and g. In training all ranks have the
+    same gain. One test gives every rank another one, to see that a position is normed by its rank.
     """
     raise NotImplementedError("ex27_sequence_parallelism: residual_and_norm")
 
@@ -98,11 +100,12 @@ def activation_bytes(s, b, h, a, t, kind):
     Arguments:
         s, b, h, a, t: integers; t divides a and h.
         kind: "tensor": only what lies between f and g, from queries to the input of W_O and around
-            GELU, is cut among the ranks; "sequence": everything is.
+            GELU, is cut among the ranks; "sequence": everything is, since backward gathers the
+            inputs of the products again.
     Returns: the number of bytes, a float.
 
-    >>> activation_bytes(2, 1, 4, 2, 2, "tensor")
-    196.0
+    >>> activation_bytes(3, 1, 4, 2, 2, "tensor")
+    309.0
     """
     raise NotImplementedError("ex27_sequence_parallelism: activation_bytes")
 
@@ -118,7 +121,7 @@ def sent_bytes(nbytes, P, kind):
     Returns: {collective: bytes}, floats, of "all_reduce", "all_gather" and "reduce_scatter", all
         three, 0.0 for one that is not called. Gradients of norms are left out.
 
-    >>> sent_bytes(100.0, 2, "tensor")
-    {'all_reduce': 400.0, 'all_gather': 0.0, 'reduce_scatter': 0.0}
+    >>> sent_bytes(100.0, 4, "tensor")
+    {'all_reduce': 600.0, 'all_gather': 0.0, 'reduce_scatter': 0.0}
     """
     raise NotImplementedError("ex27_sequence_parallelism: sent_bytes")

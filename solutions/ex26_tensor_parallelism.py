@@ -7,7 +7,8 @@ Each rank runs your functions with a communicator of its own. What ``comm`` has 
     comm.rank, comm.size           which rank this is, 0 to P − 1, and P
     comm.all_reduce(x)             the sum of all ranks' arrays x, on every rank
     comm.all_reduce(x, "max")      the same with the largest number in place of the sum
-    comm.all_gather(x)             all ranks' arrays, one after the other along axis 0
+    comm.all_gather(x)             all ranks' arrays, one after the other along axis 0; x has at
+                                   least one axis
 
 All ranks have to make the same calls. Messages are counted: two products of matrices take one
 AllReduce of the result, forward, and one of the gradient, backward.
@@ -35,18 +36,19 @@ def own_slices(comm, A, B):
     ### END SOLUTION
 
 
-def mlp(comm, X, A_r, B_r):
-    """Compute relu(X A) B on all ranks, from slices.
+def mlp(comm, X, A_r, B_r, bias):
+    """Compute relu(X A) B + bias on all ranks, from slices.
 
     Arguments:
         X: (L, D), the same on all ranks.
         A_r: (D, F/P), this rank's columns of A.
         B_r: (F/P, D), this rank's rows of B.
+        bias: (D,), not cut: the same on all ranks.
     Returns: Y, (L, D), the whole result on every rank: g is an AllReduce forward.
     """
     ### BEGIN SOLUTION
     hidden = np.maximum(X @ A_r, 0.0)  # (L, F/P)
-    return comm.all_reduce(hidden @ B_r)  # (L, D)
+    return comm.all_reduce(hidden @ B_r) + bias  # (L, D)
     ### END SOLUTION
 
 
@@ -57,7 +59,7 @@ def mlp_gradients(comm, X, A_r, B_r, dY):
     each rank takes it as it is. f is an AllReduce backward: X went into the slices of all ranks.
 
     Arguments:
-        X, A_r, B_r: as for mlp.
+        X, A_r, B_r: as for mlp; the bias changes nothing here.
         dY: (L, D), the gradient of the loss by Y, the same on all ranks.
     Returns: (dX, dA_r, dB_r), a tuple: the gradients of the loss by X, (L, D), whole on every rank,
         and by this rank's slices, of their shapes.
@@ -70,29 +72,30 @@ def mlp_gradients(comm, X, A_r, B_r, dY):
     ### END SOLUTION
 
 
-def attention(comm, X, W_Q, W_K, W_V, W_O, n_h):
+def attention(comm, X, W_Q_r, W_K_r, W_V_r, W_O_r, n_h):
     """Compute causal attention, each rank with n_h/P of the n_h heads.
 
     Head i has columns i·H to (i + 1)·H − 1 of W_Q, W_K and W_V, H = D/n_h, and as many rows of W_O,
-    the same numbers. For each head S = Q Kᵀ / √H, position i sees positions up to i, and softmax(S)
-    V is the head's result; all heads' results side by side, (L, D), times W_O, is Y.
+    the same numbers: a rank is given those of its own heads. For each head S = Q Kᵀ / √H, position
+    i sees positions up to i, and softmax(S) V is the head's result, (L, H); all heads' results side
+    by side, (L, D), times the whole W_O, (D, D), is Y.
 
     Arguments:
         X: (L, D), the same on all ranks.
-        W_Q, W_K, W_V, W_O: (D, D) each, whole; a rank must compute with its own heads alone.
-        n_h: how many heads there are, which P divides.
+        W_Q_r, W_K_r, W_V_r: (D, D/P) each, the columns of this rank's heads.
+        W_O_r: (D/P, D), the rows of this rank's heads.
+        n_h: how many heads all ranks have together, which P divides.
     Returns: Y, (L, D), whole on every rank.
     """
     ### BEGIN SOLUTION
     L, D = X.shape
     H, heads = D // n_h, n_h // comm.size
-    own = slice(comm.rank * heads * H, (comm.rank + 1) * heads * H)
-    Q, K, V = ((X @ W[:, own]).reshape(L, heads, H).swapaxes(0, 1) for W in (W_Q, W_K, W_V))
+    Q, K, V = ((X @ W).reshape(L, heads, H).swapaxes(0, 1) for W in (W_Q_r, W_K_r, W_V_r))
     S = Q @ K.swapaxes(1, 2) / np.sqrt(H)  # (heads, L, L)
     S = np.where(np.tri(L, dtype=bool), S, -np.inf)
     E = np.exp(S - S.max(axis=-1, keepdims=True))
     Y = E / E.sum(axis=-1, keepdims=True) @ V  # (heads, L, H)
-    return comm.all_reduce(Y.swapaxes(0, 1).reshape(L, -1) @ W_O[own])
+    return comm.all_reduce(Y.swapaxes(0, 1).reshape(L, -1) @ W_O_r)
     ### END SOLUTION
 
 
@@ -103,6 +106,8 @@ def embedding(comm, ids, table_r):
         ids: (L,), int64, the tokens, 0 to V − 1, the same on all ranks.
         table_r: (V/P, D), the rows of this rank's words.
     Returns: (L, D), the row of every token, whole on every rank.
+
+    One AllReduce for all tokens is enough. A rank that has none of their words takes part in it.
     """
     ### BEGIN SOLUTION
     index = ids - comm.rank * len(table_r)
@@ -115,9 +120,9 @@ def embedding(comm, ids, table_r):
 def cross_entropy(comm, Z_r, targets):
     """Compute the loss and the gradient of logits, of which each rank has those of its own words.
 
-    The loss of a token is log Σ_v e^(z_v) − z_target, over all V words. Logits can be large, 1000
-    and more: subtract the largest of all V before exp. The logits themselves are too many to be
-    sent: three numbers a token are enough.
+    The loss of a token is log Σ_v e^(z_v) − z_target, over all V words. Logits can be 1000, or all
+    of them −1000: subtract the token's largest of all V before exp. The logits themselves are too
+    many to be sent: three numbers a token are enough.
 
     Arguments:
         Z_r: (n, V/P), this rank's logits of n tokens.

@@ -220,14 +220,16 @@ def test_gradients_that_some_ranks_have_are_reduced_and_others_left_alone():
             if (value := each[comm.rank]) is not None:
                 p = parameters[name]
                 p.grad = mg.Tensor.constant(np.full(p.shape, value, p.dtype))
-        parameters["frozen"].requires_grad_(False)
+        frozen = parameters["frozen"].requires_grad_(False)
+        frozen.grad = mg.Tensor.constant(np.ones((2, 2), "f4")) if comm.rank == 1 else None
         all_reduce_gradients(iter(parameters.values()), comm, op)
         grads = {name: p.grad for name, p in parameters.items()}
         return {name: None if g is None else (g.dtype.str[1:], g.data) for name, g in grads.items()}
 
     for op, sums in (("sum", (9.0, 6.0)), ("mean", (3.0, 2.0))):
-        for found in dist.run(main, 3, args=(op,)):
-            assert found["nowhere"] is found["frozen"] is None
+        for rank, found in enumerate(dist.run(main, 3, args=(op,))):
+            assert found["nowhere"] is None
+            assert (found["frozen"] is None) == (rank != 1)
             assert [found[name][0] for name in ("everywhere", "on one")] == ["f8", "f4"]
             for name, value in zip(("everywhere", "on one"), sums):
                 np.testing.assert_array_equal(found[name][1], np.full((2, 2), value))

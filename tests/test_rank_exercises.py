@@ -7,7 +7,7 @@ import pytest
 
 from minigrad import distributed as dist
 from minigrad.course import answers, plugin, testing
-from minigrad.course.testing import at_most, but, expect, per_rank
+from minigrad.course.testing import at_most, but, expect, explained, per_rank
 from minigrad.distributed.watched import NAMES, Watched
 from minigrad.sandbox import Limits, Sandbox, verdicts
 
@@ -302,6 +302,15 @@ def test_a_rank_that_raises_is_named_with_its_line(answer):
         "one_raises",
     )
     assert "comm" in plugin.described(failure.value)
+
+
+def test_an_exception_can_have_a_likely_mistake(answer):
+    with pytest.raises(verdicts.Raised) as failure, explained(IndexError="x is too short"):
+        answer.one_raises.on_ranks(4)(np.zeros(2))
+    assert str(failure.value).endswith("\n\nLikely mistake: x is too short.")
+    with pytest.raises(verdicts.Raised) as failure, explained(KeyError="no", IndexError=None):
+        answer.one_raises.on_ranks(4)(np.zeros(2))
+    assert "Likely" not in str(failure.value)
 
 
 @pytest.mark.parametrize("function", ["uses_all", "splits_and_uses_all"])

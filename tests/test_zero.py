@@ -256,7 +256,9 @@ def test_gradients_add_up_whether_they_are_reduced_in_between_or_not(stage):
 
     def main(comm):
         zero = ZeRO(built(), comm, stage, functools.partial(SGD, lr=0.1))
-        for rows, reduce in 2 * STEPS:
+        for number, (rows, reduce) in enumerate([*STEPS[:2], *STEPS, *STEPS]):
+            if number == 2:
+                zero.zero_grad()  # and the first two count for nothing
             ids = np.split(IDS[rows], 2)[comm.rank]
             zero.backward(next_token_loss(zero, ids[:, :-1], ids[:, 1:]), reduce=reduce)
         zero.step()

@@ -55,9 +55,7 @@ CASES = {
     },
     **{f"stage {stage}, four ranks": of(stage, 4) for stage in range(4)},
     **{
-        f"stage {stage}, two ranks, uneven shares, some parameters frozen": of(
-            stage, 2, shares=(8, 4), frozen=True
-        )
+        f"stage {stage}, two ranks, uneven, frozen parts": of(stage, 2, shares=(8, 4), frozen=True)
         for stage in range(4)
     },
     "stage 3, four ranks, clipped, nothing fetched ahead": of(3, 4, clip=True, prefetch=False),

@@ -3,5 +3,5 @@
 _attention = attention
 
 
-def attention(comm, X, W_Q, W_K, W_V, W_O, n_h):
-    return _attention(comm, X, W_Q / np.sqrt(n_h), W_K, W_V, W_O, n_h)
+def attention(comm, X, W_Q_r, W_K_r, W_V_r, W_O_r, n_h):
+    return _attention(comm, X, W_Q_r / np.sqrt(n_h), W_K_r, W_V_r, W_O_r, n_h)

@@ -1,4 +1,4 @@
-"""all logits travel"""
+"""more than two numbers a rank travel to each other rank"""
 
 
 def likeliest(comm, z_r):

@@ -3,6 +3,6 @@
 
 def norm_gradients(comm, x_r, gain, dN_r):
     dN = comm.reduce_scatter(dN_r)
-    deviation = np.sqrt((x_r**2).mean(axis=1, keepdims=True) + EPS)
-    n, dn = x_r / deviation, gain * dN
-    return (dn - n * (dn * n).mean(axis=1, keepdims=True)) / deviation, (dN * n).sum(axis=0)
+    rms = np.sqrt((x_r**2).mean(axis=1, keepdims=True) + EPS)
+    n, dn = x_r / rms, gain * dN
+    return (dn - n * (dn * n).mean(axis=1, keepdims=True)) / rms, (dN * n).sum(axis=0)

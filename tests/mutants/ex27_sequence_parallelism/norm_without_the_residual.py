@@ -3,5 +3,5 @@
 
 def residual_and_norm(comm, Y_r, x_r, gain):
     y = comm.reduce_scatter(Y_r)
-    deviation = np.sqrt((y**2).mean(axis=1, keepdims=True) + EPS)
-    return x_r + y, comm.all_gather(y / deviation * gain)
+    rms = np.sqrt((y**2).mean(axis=1, keepdims=True) + EPS)
+    return x_r + y, comm.all_gather(y / rms * gain)
