@@ -5,6 +5,7 @@ A test writes ``given("polynomial", [1.0, 2.0])``; the exercise's function recei
 """
 
 import itertools
+import weakref
 
 import numpy as np
 
@@ -211,3 +212,30 @@ def cached_model(table, room, length_of_prompt, n, stop):
         return heard.copy(), (heard, length)
 
     return step
+
+
+# Exercise 24: a device without room for all layers.
+
+
+def product_on_a_device(room):
+    """Return (x, w) -> x @ w on a device with room for the weights of so many layers at a time.
+
+    Weights that somebody still holds take their room; those of this call count, too.
+    """
+    held = []  # weak references to the arrays that own the weights of earlier calls
+
+    def product(x, w):
+        whole = w
+        while isinstance(whole.base, np.ndarray):
+            whole = whole.base
+        held[:] = [one for one in held if one() is not None and one() is not whole]
+        if len(held) >= room:
+            layers = "a layer" if room == 1 else f"{room} layers"
+            raise Refused(
+                f"there is room for the weights of {layers}, and those of layers that have run "
+                "are still held: give each layer up after its product"
+            )
+        held.append(weakref.ref(whole))
+        return x @ w
+
+    return product

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minigrad.course.testing import at_most, expect, fail, per_rank
+from minigrad.course.testing import at_most, but, expect, explained, per_rank
 from minigrad.distributed import FullyConnected
 
 MESSAGES = ("send", "recv", "send_recv", "isend", "irecv")
@@ -22,17 +22,27 @@ def only_to_the_right(run):
     """Check that no rank has sent to another than its right neighbour."""
     for rank in range(len(run)):
         right = (rank + 1) % len(run)
-        if run.traffic.bytes(source=rank) > run.traffic.bytes(source=rank, destination=right):
-            fail(f"The values are right. But rank {rank} sends to others than rank {right}.")
+        for other in range(len(run)):
+            if other != right and run.traffic.bytes(source=rank, destination=other):
+                but(f"rank {rank} sends to rank {other}; its right neighbour is rank {right}.")
 
 
-def sparing(run, numbers, seconds, whole, waiting):
-    """Check what the ranks of a right run have sent, and how long they took."""
-    at_most(max(run.traffic.sent()), 8 * numbers, "bytes that a rank sends", whole)
-    at_most(run.seconds, float(seconds), "simulated seconds", waiting)
+def sparing(run, numbers, seconds, too_many, waiting):
+    """Check what the ranks of a right run have sent, and how long they took.
+
+    ``too_many``: {numbers sent: words}, or words for any; ``waiting``: {seconds: words}, or words.
+    """
+    for got, most, unit, what, known in (
+        (max(run.traffic.sent()), 8 * numbers, 8, "bytes that a rank sends", too_many),
+        (run.seconds, float(seconds), 1, "simulated seconds", waiting),
+    ):
+        words = known.get(got / unit, known.get("else")) if type(known) is dict else known
+        at_most(got, most, what, words)
 
 
+ONE_MORE = "there is one step too many: P − 1 are enough"
 WHOLE_ROWS = "whole arrays go round, and not one row a step"
+NEW = "recv returns a new array, and does not fill `like`"
 WAITING = (
     "ranks wait for each other before they send: in every step all of them should send and "
     "receive at once, as send_recv does"
@@ -52,7 +62,9 @@ def reduce_scatter_by_hand(x):
         "a rank sends its own rows only, and not the sums that have come to it": [
             x[r, r] + x[r - 1, r] for r in range(P)
         ],
-        "the rank's own row is returned, before anything is added": [x[r, r] for r in range(P)],
+        f"the rank's own row is returned, with nothing added to it; {NEW}": [
+            x[r, r] for r in range(P)
+        ],
         "the whole sum is returned, not the rank's row of it": [total] * P,
     }
 
@@ -68,8 +80,8 @@ def test_reduce_scatter_of_any_number_of_ranks(answer, rng):
     for P in SIZES:
         x = rng.normal(size=(P, P, 3))
         run = on(answer.ring_reduce_scatter, P)(per_rank(x))
-        mistakes = reduce_scatter_by_hand(x) if P > 2 else {}
-        expect(run, list(x.sum(axis=0)), mistakes)
+        mistakes = {ONE_MORE + ", and one rank alone has none": list(2 * x[0])} if P == 1 else {}
+        expect(run, list(x.sum(axis=0)), reduce_scatter_by_hand(x) if P > 2 else mistakes)
 
 
 def test_reduce_scatter_sends_a_row_a_step_to_the_right(answer, rng):
@@ -77,7 +89,7 @@ def test_reduce_scatter_sends_a_row_a_step_to_the_right(answer, rng):
     run = on(answer.ring_reduce_scatter, 4)(per_rank(x))
     expect(run, list(x.sum(axis=0)), reduce_scatter_by_hand(x))
     only_to_the_right(run)
-    sparing(run, 3 * 5, 3 * (1 + 5), WHOLE_ROWS, WAITING)
+    sparing(run, 3 * 5, 3 * (1 + 5), {4 * 5: ONE_MORE, 3 * 20: WHOLE_ROWS}, WAITING)
 
 
 def all_gather_by_hand(rows):
@@ -93,6 +105,9 @@ def all_gather_by_hand(rows):
             np.stack([rows[(2 * r - i) % P] for i in range(P)]) for r in range(P)
         ],
         "the rows stand in one long line: (P·n,) and not (P, n)": [rows.reshape(-1)] * P,
+        f"only the rank's own row is there; {NEW}": [
+            np.where((np.arange(P) == r)[:, None], rows, 0.0) for r in range(P)
+        ],
     }
 
 
@@ -114,7 +129,7 @@ def test_all_gather_sends_a_row_a_step_to_the_right(answer, rng):
     run = on(answer.ring_all_gather, 5)(per_rank(rows))
     expect(run, [rows] * 5, all_gather_by_hand(rows))
     only_to_the_right(run)
-    sparing(run, 4 * 3, 4 * (1 + 3), "a rank sends more than one row a step", WAITING)
+    sparing(run, 4 * 3, 4 * (1 + 3), {5 * 3: ONE_MORE, 4 * 15: WHOLE_ROWS}, WAITING)
 
 
 def all_reduce_by_hand(x):
@@ -139,6 +154,9 @@ def all_reduce_by_hand(x):
     return mistakes
 
 
+UNEVEN = "where P does not divide n, there have to be zeros at the end before rows can be made of x"
+
+
 def test_three_ranks_add_up_three_numbers(answer):
     x = np.array([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0], [100.0, 200.0, 300.0]])
     run = on(answer.all_reduce, 3)(per_rank(x))
@@ -148,7 +166,8 @@ def test_three_ranks_add_up_three_numbers(answer):
 def test_all_reduce_where_the_ranks_do_not_divide_the_numbers(answer, rng):
     for P, n in ((1, 3), (2, 5), (3, 7), (4, 6), (5, 2), (8, 9)):
         x = rng.normal(size=(P, n))
-        run = on(answer.all_reduce, P)(per_rank(x))
+        with explained(ValueError=UNEVEN if n % P else None):
+            run = on(answer.all_reduce, P)(per_rank(x))
         expect(run, [x.sum(axis=0)] * P, all_reduce_by_hand(x) if P > 1 else {})
 
 
@@ -158,8 +177,11 @@ def test_all_reduce_sends_less_than_twice_the_array(answer, rng):
         run = on(answer.all_reduce, P)(per_rank(x))
         expect(run, [x.sum(axis=0)] * P, all_reduce_by_hand(x))
         steps, share = 2 * (P - 1), padded // P
-        whole = "whole arrays are sent, and not shares of 1/P"
-        sparing(run, steps * share, steps * (1 + share), whole, WAITING)
+        too_many = {
+            steps * (share + 1): "zeros are added although P divides n",
+            "else": "whole arrays are sent, and not shares of 1/P",
+        }
+        sparing(run, steps * share, steps * (1 + share), too_many, WAITING)
 
 
 def broadcast_by_hand(x, root):
@@ -170,6 +192,7 @@ def broadcast_by_hand(x, root):
     return {
         "the tree begins at rank 0, whoever the root is": [x[0]] * P,
         "where P is no power of two, the last ranks hear nothing": deaf,
+        f"what comes is not used; {NEW}": list(x),
     }
 
 
@@ -205,13 +228,23 @@ def all_to_all_by_hand(x):
     """{words: what a wrong one leaves on each rank}; x (P, P, n): rank, row, number."""
     P = len(x)
     right = [x[:, r] for r in range(P)]
+    own = [np.arange(P)[:, None] == r for r in range(P)]
+    met = [np.isin(np.arange(P), [r ^ k for k in range(P)])[:, None] for r in range(P)]
+    pairs = "where P is no power of two, r ^ k leaves pairs out"
     return {
         "row d of the result is what the rank had for rank d, not what came from there": list(x),
         "what comes in stands at the rank that was sent to, not at the one that it came from": [
             np.stack([x[(2 * r - i) % P, r] for i in range(P)]) for r in range(P)
         ],
         "the row that a rank has for itself is missing": [
-            np.where((np.arange(P) == r)[:, None], 0.0, right[r]) for r in range(P)
+            np.where(own[r], 0.0, right[r]) for r in range(P)
+        ],
+        f"only the rank's own row is there; {NEW}": [
+            np.where(own[r], right[r], 0.0) for r in range(P)
+        ],
+        pairs: [np.where(met[r], right[r], x[r]) for r in range(P)],
+        f"{pairs}, and what they have is missing": [
+            np.where(met[r], right[r], 0.0) for r in range(P)
         ],
     }
 
@@ -234,11 +267,13 @@ def test_all_to_all_sends_each_row_straight_and_all_at_once(answer, rng):
     x = rng.normal(size=(6, 6, 4))
     run = on(answer.all_to_all, 6)(per_rank(x))
     expect(run, [x[:, r] for r in range(6)], all_to_all_by_hand(x))
-    crowd = (
-        "in some step several ranks send to the same one: let rank r send to r + k while it "
-        "receives from r − k"
-    )
-    sparing(run, 5 * 4, 5 * (1 + 4), "rows go round by other ranks", crowd)
+    waiting = {
+        6.0 * (1 + 4): "there are P steps, in each of which some rank has nothing to do; P − 1 are "
+        "enough, if rank r sends to r + k while it receives from r − k",
+        "else": "in some step several ranks send to the same one: let rank r send to r + k while "
+        "it receives from r − k",
+    }
+    sparing(run, 5 * 4, 5 * (1 + 4), "rows go round by other ranks", waiting)
 
 
 def stepwise(P, nbytes, alpha, beta):
@@ -256,7 +291,20 @@ def stepwise(P, nbytes, alpha, beta):
 
 def wrong_seconds(P, nbytes, alpha, beta):
     right, log = stepwise(P, nbytes, alpha, beta), round(math.log2(P))
+    whole, share = alpha + nbytes * beta, 2 * (P - 1) / P * nbytes * beta
     return {
+        "β is the seconds of a byte, not the bytes of a second": stepwise(
+            P, nbytes, alpha, 1 / beta
+        ),
+        "math.log is the natural logarithm; the steps are math.log2(P)": right
+        | {
+            "recursive doubling": math.log(P) * whole,
+            "halving and doubling": 2 * math.log(P) * alpha + share,
+        },
+        "recursive doubling has log₂P steps in all, not as many there and back": right
+        | {"recursive doubling": 2 * log * whole},
+        "halving and doubling sends a half, a quarter, …, not a half in every step": right
+        | {"halving and doubling": 2 * log * (alpha + nbytes / 2 * beta)},
         "the ring goes round twice, there and back: 2(P − 1) steps": right
         | {"ring": right["ring"] / 2},
         "a step of the ring has 1/P of the bytes, not all of them": right

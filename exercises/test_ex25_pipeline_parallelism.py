@@ -1,8 +1,10 @@
 """Tests of exercise 25: pipeline parallelism, from the bubble's formula to a running schedule."""
 
+import itertools
+
 import numpy as np
 
-from minigrad.course.testing import at_most, expect, fail, per_rank
+from minigrad.course.testing import at_most, but, expect, explained, per_rank
 from minigrad.distributed import FullyConnected
 
 MESSAGES = ("send", "recv", "isend", "irecv", "compute")
@@ -17,6 +19,7 @@ def bubbles(S, M, v):
         "the chunks make boxes smaller, so that there are v·M of them": (S - 1) / (M + S - 1),
         "chunks make the bubble smaller, not larger": v * (S - 1) / (M + v * (S - 1)),
         "that is the share in which the stages work": v * M / (v * M + S - 1),
+        "v divides the empty time, but all time shrinks too": (S - 1) / (M + S - 1) / v,
     }
 
 
@@ -42,6 +45,25 @@ def counted(kind, numbers):
     return [(kind, m) for m in numbers]
 
 
+def told(schedule):
+    """A schedule in the words of the notebook, {stage: "F0 F1 B0 B1"}; None if it is none."""
+    pairs = type(schedule) is list and all(
+        type(stage) is list
+        and all(type(a) is tuple and [type(part) for part in a] == [str, int] for a in stage)
+        for stage in schedule
+    )
+    lines = [" ".join(f"{kind}{m}" for kind, m in stage) for stage in schedule] if pairs else []
+    return {f"stage {i}": line for i, line in enumerate(lines)} if pairs else None
+
+
+def expect_schedule(got, want, mistakes):
+    """Compare schedules, and show stages that differ as lines."""
+    if told(got) is None or len(got) != len(want):
+        expect(got, want, mistakes)
+    mistakes = {words: told(wrong) for words, wrong in mistakes.items()}
+    expect(told(got), told(want), {words: lines for words, lines in mistakes.items() if lines})
+
+
 def gpipes(S, M):
     """{words: a wrong schedule}."""
     up, down = range(M), range(M - 1, -1, -1)
@@ -61,13 +83,13 @@ def gpipes(S, M):
 
 def test_gpipe_of_two_stages_by_hand(answer):
     want = [actions("F0 F1 F2 B0 B1 B2")] * 2
-    expect(answer.gpipe(2, 3), want, gpipes(2, 3))
+    expect_schedule(answer.gpipe(2, 3), want, gpipes(2, 3))
 
 
 def test_gpipe_of_any_size(answer, rng):
     for S, M in ((1, 1), (1, 4), (5, 1), tuple(int(n) for n in rng.integers(2, 9, 2))):
         one = counted("F", range(M)) + counted("B", range(M))
-        expect(answer.gpipe(S, M), [one for _ in range(S)], gpipes(S, M))
+        expect_schedule(answer.gpipe(S, M), [one for _ in range(S)], gpipes(S, M))
 
 
 def one_by_one(S, M, ahead=lambda S, i: S - i - 1):
@@ -87,9 +109,36 @@ def one_by_one(S, M, ahead=lambda S, i: S - i - 1):
     return schedule
 
 
+def in_pairs(S, M, pair, left=lambda M, ahead: range(M - ahead, M), most=True):
+    """1F1B, stage by stage: forward passes ahead, pairs, and what is ``left``.
+
+    ``pair(m, ahead)`` gives the two actions of pair m; ``most``: no more than M go ahead.
+    """
+    schedule = []
+    for i in range(S):
+        ahead = min(S - i - 1, M) if most else S - i - 1
+        pairs = [each for m in range(M - ahead) for each in pair(m, ahead)]
+        schedule.append(counted("F", range(ahead)) + pairs + counted("B", left(M, ahead)))
+    return schedule
+
+
 def turns(S, M):
     """{words: a wrong schedule}."""
+    newest = lambda m, ahead: (("F", m + ahead), ("B", m + ahead))
+    oldest = lambda m, ahead: (("F", m + ahead), ("B", m))
     return {
+        "after the forward passes ahead, each pair is a forward pass first, then a backward pass": (
+            in_pairs(S, M, lambda m, ahead: oldest(m, ahead)[::-1])
+        ),
+        "the backward pass of a pair is that of the oldest micro-batch, not of the newest": (
+            in_pairs(S, M, newest)
+        ),
+        "the backward pass of a pair is that of the oldest micro-batch, not the newest": in_pairs(
+            S, M, newest, left=lambda M, ahead: range(ahead)
+        ),
+        "there are only M micro-batches to go ahead with, and no micro-batch −1": in_pairs(
+            S, M, oldest, most=False
+        ),
         "stage 0 is first, and goes furthest ahead; the last stage goes 0 ahead": one_by_one(S, M)[
             ::-1
         ],
@@ -115,12 +164,12 @@ def test_one_f_one_b_of_three_stages_by_hand(answer):
         actions("F0 F1 B0 F2 B1 F3 B2 B3"),
         actions("F0 B0 F1 B1 F2 B2 F3 B3"),
     ]
-    expect(answer.one_f_one_b(3, 4), want, turns(3, 4))
+    expect_schedule(answer.one_f_one_b(3, 4), want, turns(3, 4))
 
 
 def test_one_f_one_b_of_any_size(answer, rng):
     for S, M in ((1, 3), (4, 4), (2, 7), tuple(int(n) for n in rng.integers((3, 7), (7, 12)))):
-        expect(answer.one_f_one_b(S, M), one_by_one(S, M), turns(S, M))
+        expect_schedule(answer.one_f_one_b(S, M), one_by_one(S, M), turns(S, M))
 
 
 def test_one_f_one_b_of_fewer_micro_batches_than_stages(answer):
@@ -131,7 +180,7 @@ def test_one_f_one_b_of_fewer_micro_batches_than_stages(answer):
             for i, stage in enumerate(one_by_one(S, M))
         ]
         mistakes = {"there are only M micro-batches to go ahead with": longer, **turns(S, M)}
-        expect(answer.one_f_one_b(S, M), one_by_one(S, M), mistakes)
+        expect_schedule(answer.one_f_one_b(S, M), one_by_one(S, M), mistakes)
 
 
 def holdings(found):
@@ -183,20 +232,20 @@ def test_what_any_list_holds(answer, rng):
         expect(answer.most_held(found), *holdings(found))
 
 
-def clock(schedule, forward, backward, waits=True, slip=None):
+def clock(schedule, forward, backward, waits=True, slip=None, rounds=None):
     """Times by trying again and again: each action ends after all that it needs."""
     times = {(i, *each): 0.0 for i, stage in enumerate(schedule) for each in stage}
-    for _ in times:
+    for _ in range(rounds or len(times)):
         for i, stage in enumerate(schedule):
             for k, (kind, m) in enumerate(stage):
                 needed = [0.0]
                 if k > 0 and slip != "stage":
                     needed.append(times[i, *stage[k - 1]])
-                other = i - 1 if kind == "F" else i + 1
+                other = i - 1 if kind == "F" or slip == "before" else i + 1
                 if waits and (other, kind, m) in times:
                     needed.append(times[other, kind, m])
                 seconds = (forward if kind == "F" else backward)[0 if slip == "first" else i]
-                times[i, kind, m] = max(needed) + seconds
+                times[i, kind, m] = (sum if slip == "sum" else max)(needed) + seconds
     return [[times[i, *each] for each in stage] for i, stage in enumerate(schedule)]
 
 
@@ -215,14 +264,36 @@ def clocks(schedule, forward, backward):
         ),
         "each stage has seconds of its own": clock(schedule, forward, backward, slip="first"),
         "forward and backward have changed places": clock(schedule, backward, forward),
+        "B needs the gradient of the stage after, not of the one before": clock(
+            schedule, forward, backward, slip="before"
+        ),
+        "an action begins at the later of two times, not at their sum": clock(
+            schedule, forward, backward, slip="sum"
+        ),
+        AFTER: clock(schedule, forward, backward, rounds=1),
+        **{
+            f"{n} rounds over all stages are too few: go on until no time changes": clock(
+                schedule, forward, backward, rounds=n
+            )
+            for n in (2, 3, 4)
+        },
     }
+
+
+AFTER = "B needs the stage AFTER, which a loop over the stages has not reached when it needs it"
+
+
+def expect_times(answer, schedule, durations, want):
+    """Compare what finish_times says; an action that is not there yet is a likely mistake."""
+    with explained(KeyError=AFTER):
+        got = answer.finish_times(schedule, *durations)
+    expect(got, want, clocks(schedule, *durations))
 
 
 def test_times_of_two_stages_by_hand(answer):
     schedule = [actions("F0 F1 B0 B1"), actions("F0 B0 F1 B1")]
     want = [[1.0, 2.0, 6.0, 9.0], [2.0, 4.0, 5.0, 7.0]]
-    durations = [1.0, 1.0], [2.0, 2.0]
-    expect(answer.finish_times(schedule, *durations), want, clocks(schedule, *durations))
+    expect_times(answer, schedule, ([1.0, 1.0], [2.0, 2.0]), want)
 
 
 def test_times_of_equal_stages(answer, rng):
@@ -230,16 +301,14 @@ def test_times_of_equal_stages(answer, rng):
     t = float(rng.uniform(0.5, 2.0))
     for schedule in (one_by_one(S, M), [counted("F", range(M)) + counted("B", range(M))] * S):
         durations = [t] * S, [2 * t] * S
-        want = clock(schedule, *durations)
-        expect(answer.finish_times(schedule, *durations), want, clocks(schedule, *durations))
+        expect_times(answer, schedule, durations, clock(schedule, *durations))
 
 
 def test_times_of_stages_that_are_not_equal(answer, rng):
     S, M = (int(n) for n in rng.integers((3, 4), (6, 8)))
     durations = rng.uniform(0.5, 2.0, S).tolist(), rng.uniform(1.0, 3.0, S).tolist()
     schedule = one_by_one(S, M)
-    want = clock(schedule, *durations)
-    expect(answer.finish_times(schedule, *durations), want, clocks(schedule, *durations))
+    expect_times(answer, schedule, durations, clock(schedule, *durations))
 
 
 def model(rng, S, B, D):
@@ -247,23 +316,23 @@ def model(rng, S, B, D):
     return rng.normal(size=(S, D, D)) / np.sqrt(D), *rng.normal(size=(2, B, D))
 
 
-def on_one_device(w, batch, targets):
+def on_one_device(w, batch, targets, slope=lambda x, y: 1 - y**2, back=lambda da, w: da @ w.T):
     """[(loss, dw) of each stage], by the whole batch at once."""
     ys = [batch]
     for each in w:
         ys.append(np.tanh(ys[-1] @ each))
     dy, found = 2 * (ys[-1] - targets) / targets.size, []
     for each, x, y in zip(w[::-1], ys[-2::-1], ys[:0:-1]):
-        da = dy * (1 - y**2)
+        da = dy * slope(x, y)
         found.append((0.0, x.T @ da))
-        dy = da @ each.T
+        dy = back(da, each)
     found[0] = float(np.mean((ys[-1] - targets) ** 2)), found[0][1]
     return found[::-1]
 
 
 def stages(w, batch, targets, M):
     """{words: wrong results}."""
-    right = on_one_device(w, batch, targets)
+    right, D = on_one_device(w, batch, targets), batch.shape[1]
     last = on_one_device(w, np.split(batch, M)[-1], np.split(targets, M)[-1])
     mistakes = {
         "each micro-batch's loss is a mean of its own: divide by the numbers of the whole batch": [
@@ -279,7 +348,68 @@ def stages(w, batch, targets, M):
             (right[-1][0], dw) for _, dw in right
         ],
     }
-    return right, mistakes if M > 1 else {}
+    if M > 1:
+        mistakes |= {
+            "the losses of micro-batches add up; this is the last one's alone": [
+                (loss / M, dw) for (loss, _), (_, dw) in zip(last, right)
+            ],
+            "the losses of micro-batches add up; this is the mean of the last one": [
+                (loss, dw) for (loss, _), (_, dw) in zip(last, right)
+            ],
+        }
+    else:
+        mistakes = {}
+    slips = {
+        "the derivative of tanh is missing: da = dy · (1 − y²)": {"slope": lambda x, y: 1.0},
+        "the derivative of tanh is 1 − y², not 1 − x²": {"slope": lambda x, y: 1 - x**2},
+        "dx is da · wᵀ, and w is not transposed": {"back": lambda da, w: da @ w},
+        "what goes to the stage before is dx, not da": {"back": lambda da, w: da},
+    }
+    wrong = {words: on_one_device(w, batch, targets, **slip) for words, slip in slips.items()}
+    if len(w) > 1:
+        wrong["what goes to the stage before is dx, not the dy that has come"] = dy_passed_on(
+            w, batch, targets
+        )
+    return right, mistakes | wrong | {
+        "the derivative of (y − t)² is 2·(y − t): the 2 is missing": [
+            (loss, dw / 2) for loss, dw in right
+        ],
+        "the mean is over all numbers of the batch, not over its rows: targets.size": [
+            (loss, dw * D) for loss, dw in right
+        ],
+        "the mean is over all numbers, not over the rows: divide by targets.size": [
+            (loss * D, dw * D) for loss, dw in right
+        ],
+    }
+
+
+def dy_passed_on(w, batch, targets):
+    """[(loss, dw) of each stage] if all stages take the last one's dy for their own."""
+    ys = [batch]
+    for each in w:
+        ys.append(np.tanh(ys[-1] @ each))
+    dy = 2 * (ys[-1] - targets) / targets.size
+    found = [(0.0, x.T @ (dy * (1 - y**2))) for x, y in itertools.pairwise(ys)]
+    return [*found[:-1], (float(np.mean((ys[-1] - targets) ** 2)), found[-1][1])]
+
+
+def mixed_up(w, batch, targets, stage, take):
+    """(loss, dw) of one stage alone that takes x and y of another micro-batch than it should.
+
+    ``take``: which of those that are held, in the order in which they came; None: the last that
+    went forward.
+    """
+    M = len(stage) // 2
+    xs, ts = np.split(batch, M), np.split(targets, M)
+    held, dw = [], 0.0
+    for kind, m in stage:
+        if kind == "F":
+            held.append(xs[m])
+        else:
+            x = held[-1] if take is None else held.pop(take)
+            y = np.tanh(x @ w)
+            dw = dw + x.T @ (2 * (y - ts[m]) / targets.size * (1 - y**2))
+    return float(np.mean((np.tanh(batch @ w) - targets) ** 2)), dw
 
 
 def check_stages(answer, rng, schedule, B, D):
@@ -299,22 +429,55 @@ def in_turn(run, schedule):
         events = [e for e in run.events if e.rank == rank and e.kind == "compute"]
         got = [event.name for event in sorted(events, key=lambda event: event.begin)]
         if got != want:
-            fail(
-                "The values are right. But the actions are not done in the order of the list: "
-                f"rank {rank} is to compute {' '.join(want)}, and computes "
-                f"{' '.join(got) or 'nothing'}."
+            but(
+                "the actions are not done in the order of the list: rank "
+                f"{rank} is to compute {' '.join(want)}, and computes {' '.join(got) or 'nothing'}."
             )
+        for event in events:
+            seconds = 1.0 if event.name.startswith("F") else 2.0
+            if abs(event.end - event.begin - seconds) > 1e-9:
+                took = event.end - event.begin
+                but(f"rank {rank} computes {event.name} for {took:g} s, and not for {seconds:g} s.")
+
+
+def alone(answer, stage, w, batch, targets):
+    """The run of one stage alone."""
+    program = answer.run_stage.on_ranks(1, may_use=MESSAGES, topology=FREE)
+    return program(stage, w, batch, targets)
+
+
+def check_order(answer):
+    """Check that micro-batches are cut off the batch in order."""
+    # The first two rows cancel if they are added one after the other. If a 1 comes between, it is
+    # lost: 2⁷⁰ + 1 is 2⁷⁰ in 53 bits.
+    batch = np.array([[2.0**70], [-(2.0**70)], [1.0], [1.0]])
+    targets, w = np.ones((4, 1)), np.zeros((1, 1))
+    for stage in (actions("F0 B0 F1 B1"), actions("F0 B0 F1 B1 F2 B2 F3 B3")):
+        words = "micro-batch 0 is the first rows of the batch, and 1 the rows after them"
+        mistakes = {words: [(1.0, np.zeros((1, 1)))]}
+        expect(alone(answer, stage, w, batch, targets), [(1.0, np.array([[-1.0]]))], mistakes)
 
 
 def test_one_stage_alone_adds_up_its_micro_batches(answer, rng):
     check_stages(answer, rng, [actions("F0 B0")], 3, 2)
-    check_stages(answer, rng, [actions("F0 F1 B1 F2 B0 B2")], 6, 3)
+    stage = actions("F0 F1 B1 F2 B0 B2")
+    w, batch, targets = model(rng, 1, 6, 3)
+    right, mistakes = stages(w, batch, targets, 3)
+    words = '("B", m) needs x and y of micro-batch m, not those that have been held for the {}'
+    mistakes |= {
+        words.format(time): [mixed_up(w[0], batch, targets, stage, take)]
+        for time, take in (("longest", 0), ("shortest time", -1))
+    }
+    words = "x and y are kept of the last micro-batch alone, not of each until its backward pass"
+    mistakes[words] = [mixed_up(w[0], batch, targets, stage, None)]
+    expect(alone(answer, stage, w[0], batch, targets), right, mistakes)
 
 
 def test_gpipe_runs_as_one_device_does(answer, rng):
     for S, M, B in ((2, 2, 4), (3, 4, 8), (4, 3, 3)):
         schedule = [counted("F", range(M)) + counted("B", range(M))] * S
         in_turn(check_stages(answer, rng, schedule, B, 3), schedule)
+    check_order(answer)
 
 
 def test_one_f_one_b_runs_and_nobody_waits_for_ever(answer, rng):
@@ -331,7 +494,7 @@ def test_stages_take_the_time_and_send_the_bytes_of_the_formulas(answer, rng):
     late = "a result is sent later than it could be, or a stage waits for what it does not need yet"
     at_most(run.seconds, 3.0 * (M + S - 1), "simulated seconds", late)
     if run.seconds < 3.0 * (M + S - 1):
-        fail(
-            "The values are right. But nobody can be so fast: comm.compute is to be called after "
+        but(
+            "nobody can be so fast: comm.compute is to be called after "
             "what an action needs has come, and before what it gives is sent."
         )

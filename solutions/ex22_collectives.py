@@ -7,15 +7,18 @@ own. What ``comm`` has here:
 
     comm.rank, comm.size                 which rank this is, 0 to P − 1, and P
     comm.send(x, dest)                   sends array x, and waits until it has been received
-    comm.recv(like, source)              the array that comes next from rank source; ``like`` is any
-                                         array of its shape and dtype, such as np.empty_like(x)
-    comm.send_recv(x, dest, source)      sends x, and receives as large an array meanwhile
-    comm.isend, comm.irecv               the same as send and recv, but they return a handle at
-                                         once, and its .wait() waits
+    comm.recv(like, source)              returns the array that comes next from rank source, a new
+                                         one; ``like`` is any array of its shape and dtype, such as
+                                         np.empty_like(x), and is not filled
+    comm.send_recv(x, dest, source)      sends x, and returns an array as large that comes meanwhile
+    comm.isend(x, dest)                  copies x and goes on; returns a handle, whose .wait() waits
+                                         until it has been received
+    comm.irecv(like, source)             goes on; returns a handle, whose .wait() waits for the
+                                         array and returns it
 
-Nothing else of it may be used: the collectives themselves are what is to be built. Messages are
-counted, and so is their time: α + n·β seconds for n bytes, where a rank can send one message and
-receive one at a time. The last two functions are formulas for that time.
+Nothing else of it may be used, and of modules NumPy alone: the collectives themselves are what is
+to be built. Messages are counted, and so is their time: α + n·β seconds for n bytes, where a rank
+can send one message and receive one at a time. The last two functions are formulas for that time.
 """
 
 import numpy as np

@@ -133,13 +133,16 @@ def run_stage(comm, actions, w, batch, targets):
     Rank i is stage i. Its layer is y = tanh(x·w); x is the y of the stage before, and on stage 0
     the rows of the batch. The loss is the mean of (y − target)² over all numbers of the whole
     batch, for the y of the last stage. The batch is cut into M micro-batches, in order, of equally
-    many rows.
+    many rows. All stages take micro-batches in the same order, and what a rank sends to another one
+    comes in the order in which it was sent.
 
     Arguments:
         comm: the communicator. It has comm.rank, comm.size; comm.send(x, dest), which waits until x
-            has been received; comm.recv(like, source), where ``like`` is any array of the shape and
-            dtype to come; comm.isend(x, dest) and comm.irecv(like, source), which return a handle
-            at once, and its .wait() waits; comm.compute(seconds, name), which lets time go by.
+            has been received; comm.recv(like, source), which returns the array that comes, where
+            ``like`` is any array of its shape and dtype, and is not filled; comm.isend(x, dest),
+            which copies x and goes on, and returns a handle, whose .wait() waits until x has been
+            received; comm.irecv(like, source), which goes on, and the handle's .wait() returns the
+            array; comm.compute(seconds, name), which lets time go by.
         actions: of this stage, a list.
         w: of this stage, (D, D).
         batch, targets: all rows, (B, D), the same on all ranks. M divides B.
@@ -150,7 +153,8 @@ def run_stage(comm, actions, w, batch, targets):
     "B3") for its backward pass: after what it needs has been received, before what it gives is
     sent. No stage may wait for ever, or longer than it must.
 
-    With da = dy · (1 − y²) the gradients of a micro-batch are dw = xᵀ·da and dx = da·wᵀ.
+    NumPy alone is to be used, unlike in the notebook, so gradients are written by hand: with
+    da = dy · (1 − y²) those of a micro-batch are dw = xᵀ·da and dx = da·wᵀ.
     """
     ### BEGIN SOLUTION
     i, last = comm.rank, comm.size - 1

@@ -1,4 +1,4 @@
-"""every rank sends first, and send waits until it is received"""
+"""to take what that sends: use isend, which does not wait"""
 
 
 def run_stage(comm, actions, w, batch, targets):
