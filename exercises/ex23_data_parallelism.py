@@ -7,13 +7,15 @@ own. What ``comm`` has here:
 
     comm.rank, comm.size                 which rank this is, 0 to P − 1, and P
     comm.all_reduce(x, op="sum")         the sum (or op="mean") of all ranks' arrays x, which have
-                                         one shape, on every rank
-    comm.all_reduce(x, op, async_op=True)   begins it, and returns a handle at once; handle.wait()
-                                         waits for the result and returns it. Until then x must stay
-                                         as it is
+                                         one shape, on every rank. x is an array: a single number
+                                         is sent as np.array([20.0])
+    comm.all_reduce(x, op, async_op=True)   begins it, and returns a handle at once, which is not
+                                         the result: handle.wait() waits for that and returns it.
+                                         Until then x must stay as it is
     comm.compute(seconds)                works for so many seconds (the last but one function)
 
-All ranks have to make the same calls, in the same order. Calls and bytes are counted.
+All ranks have to make the same calls, in the same order. Calls and bytes are counted. Where a test
+shows per_rank([a, b, …]), rank 0 was given a, rank 1 b, and so on.
 """
 
 import numpy as np
@@ -40,7 +42,7 @@ def fill_buckets(sizes, most):
     larger than ``most`` gets a bucket of its own.
 
     Arguments:
-        sizes: how many numbers each parameter has, a list of ints.
+        sizes: how many numbers each parameter has, a list of ints; it may be empty.
         most: an int.
     Returns: a list of lists of ints: which parameters are in each bucket, by their place in sizes.
 

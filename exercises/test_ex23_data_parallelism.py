@@ -11,9 +11,21 @@ from minigrad.distributed import FullyConnected
 CLOCK = FullyConnected(alpha=1.0, bandwidth=8.0)
 
 
-def on(function, size):
+def on(function, size, topology=CLOCK):
     """A function of the answer on so many ranks, with AllReduce alone."""
-    return function.on_ranks(size, may_use=("all_reduce", "compute"), topology=CLOCK)
+    return function.on_ranks(size, may_use=("all_reduce", "compute"), topology=topology)
+
+
+def once_a_bucket(run, buckets):
+    """Check that there are as many messages as buckets."""
+    count = max(run.called("all_reduce"))
+    alone = "each gradient is sent by itself, and not with the others of its bucket"
+    at_most(count, len(buckets), "calls of all_reduce", alone)
+    if count < len(buckets):
+        fail(
+            f"The values are right. But all_reduce is called {count} times for {len(buckets)} "
+            "buckets.\n\nLikely mistake: several buckets are sent as one: one call for each."
+        )
 
 
 def weighted(gradients, samples):
@@ -22,6 +34,7 @@ def weighted(gradients, samples):
     summed = sum(g * n for g, n in zip(gradients, samples))
     mistakes = {
         "every rank counts alike, however many samples it has": [sum(gradients) / P] * P,
+        "the ranks' gradients are added up as they are, and not averaged": [sum(gradients)] * P,
         "the sum is not divided by the number of all samples": [summed] * P,
         "the sum is divided by the number of ranks, not by that of all samples": [summed / P] * P,
         "the sum is divided by the rank's own number of samples": [summed / n for n in samples],
@@ -69,6 +82,9 @@ def wrong_buckets(sizes, most):
         late[-1].append(i)
     return {
         "the first parameter comes first: backward completes the last one first": forward,
+        "buckets hold the parameters' places in sizes, not their sizes": [
+            [sizes[i] for i in bucket] for bucket in filled(sizes, most)
+        ],
         "a bucket holds more than it may: look before the parameter goes in": late,
         "a bucket that is just full is one too full: at most means <=": filled(sizes, most - 1),
         "parameters are put in ascending order in their buckets": [
@@ -90,6 +106,8 @@ def test_buckets_of_any_parameters(answer, rng):
         sizes = [int(n) for n in rng.integers(1, 12, size=count)]
         want = filled(sizes, most)
         expect(answer.fill_buckets(sizes, most), want, wrong_buckets(sizes, most))
+    none = "without parameters there is no bucket, not an empty one"
+    expect(answer.fill_buckets([], 5), [], {none: [[]]})
 
 
 def test_a_bucket_may_be_just_full(answer):
@@ -160,12 +178,11 @@ def test_gradients_of_any_buckets_on_any_number_of_ranks(answer, rng):
 
 
 def test_one_message_carries_a_bucket(answer, rng):
-    buckets = [[4, 3, 2], [1, 0]]
-    gradients = drawn(rng, 4)
-    run = on(answer.synchronise, 4)(per_rank(gradients), buckets)
-    expect(run, [means(gradients)] * 4, wrong_means(gradients, buckets))
-    alone = "each gradient is sent by itself, and not with the others of its bucket"
-    at_most(max(run.called("all_reduce")), 2, "calls of all_reduce", alone)
+    buckets = [[2, 1], [0]]
+    gradients = drawn(rng, 2, [(1, 2), (3,), (1,)])
+    run = on(answer.synchronise, 2)(per_rank(gradients), buckets)
+    expect(run, [means(gradients)] * 2, wrong_means(gradients, buckets))
+    once_a_bucket(run, buckets)
     numbers = sum(g.size for g in gradients[0])
     at_most(max(run.traffic.sent()), 8 * 2 * numbers, "bytes that a rank sends", "more is sent")
 
@@ -198,37 +215,55 @@ def test_micro_batches_of_any_number_of_ranks(answer, rng):
 
 
 def test_micro_batches_are_sent_once(answer, rng):
-    gradients = rng.normal(size=(4, 6, 7))
-    run = on(answer.accumulate, 4)(per_rank(gradients))
-    expect(run, [gradients.mean(axis=(0, 1))] * 4, wrong_accumulation(gradients))
+    gradients = rng.normal(size=(2, 3, 2))
+    run = on(answer.accumulate, 2)(per_rank(gradients))
+    expect(run, [gradients.mean(axis=(0, 1))] * 2, wrong_accumulation(gradients))
     every = "every micro-batch is sent: add them up first, and send once"
     at_most(max(run.called("all_reduce")), 1, "calls of all_reduce", every)
-    at_most(max(run.traffic.sent()), 2 * 7 * 8, "bytes that a rank sends", every)
+    at_most(max(run.traffic.sent()), 2 * 2 * 8, "bytes that a rank sends", every)
 
 
-def times(gradients, buckets, seconds):
+def times(gradients, buckets, seconds, clock):
     """(when each bucket is complete, when the last one has arrived) on 4 ranks: two exchanges."""
+    number = 8 / clock.bandwidth
     work = wires = 0.0
     complete = []
     for bucket in buckets:
         work += sum(seconds[i] for i in bucket)
         complete.append(work)
-        wires = max(work, wires) + 2 * (1 + sum(gradients[i].size for i in bucket))
+        wires = max(work, wires) + 2 * (1 + number * sum(gradients[i].size for i in bucket))
     return complete, wires
 
 
-def check_overlap(answer, gradients, buckets, seconds):
-    run = on(answer.overlapped, 4)(per_rank(gradients), buckets, seconds)
-    expect(run, [means(gradients)] * 4, wrong_means(gradients, buckets))
+def of_one_buffer(gradients, buckets):
+    """The means, where each bucket has been written over those before it, in one buffer."""
+    right, found = means(gradients), [None] * len(gradients[0])
+    buffer = np.zeros(sum(g.size for g in right))
+    for bucket in buckets:
+        flat = np.hstack([right[i].reshape(-1) for i in bucket])
+        buffer[: len(flat)] = flat
+    for bucket in buckets:
+        start = 0
+        for i in bucket:
+            found[i] = buffer[start : start + right[i].size].reshape(right[i].shape)
+            start += right[i].size
+    return found
+
+
+def check_overlap(answer, gradients, buckets, seconds, clock=CLOCK):
+    run = on(answer.overlapped, 4, clock)(per_rank(gradients), buckets, seconds)
+    mistakes = wrong_means(gradients, buckets)
+    reused = "an array was changed while it was on its way: each bucket needs one of its own"
+    mistakes[reused] = [of_one_buffer(gradients, buckets)] * 4
+    expect(run, [means(gradients)] * 4, mistakes)
     worked = sum(e.end - e.begin for e in run.events if e.kind == "compute" and e.rank == 0)
     if abs(worked - sum(seconds)) > 1e-9:
         fail(
             f"The values are right. But rank 0 works for {worked:.4g} seconds, and the gradients "
             f"take {sum(seconds):.4g}: comm.compute(seconds[i]) for each of them."
         )
-    complete, end = times(gradients[0], buckets, seconds)
-    alone = "each gradient is sent by itself, and not with the others of its bucket"
-    at_most(max(run.called("all_reduce")), len(buckets), "calls of all_reduce", alone)
+    complete, end = times(gradients[0], buckets, seconds, clock)
+    once_a_bucket(run, buckets)
     begins = [e.begin for e in run.events if e.kind == "communicate" and e.rank == 0]
     for k, (begin, ready) in enumerate(zip(begins, complete)):
         if begin < ready - 1e-9:
@@ -241,6 +276,7 @@ def check_overlap(answer, gradients, buckets, seconds):
 
 
 LATE = "the rank waits for a bucket before it works on, or sends only when all work is done"
+WAITS = "the rank waits for a bucket before it sends the next one: wait when all work is done"
 
 
 def test_a_bucket_travels_while_the_next_one_is_computed(answer):
@@ -248,13 +284,18 @@ def test_a_bucket_travels_while_the_next_one_is_computed(answer):
     gradients = [[row, 2 * row[0]] for row in rows * np.ones((4, 1, 3))]
     run, end = check_overlap(answer, gradients, [[1], [0]], [10.0, 2.0])
     at_most(run.seconds, end, "simulated seconds", LATE)
+    # A large first bucket is still under way when the second one is complete.
+    quick = FullyConnected(alpha=1.0, bandwidth=64.0)
+    gradients = [[np.full(n, rank + 1.0) for n in (4, 4, 40)] for rank in range(4)]
+    run, _ = check_overlap(answer, gradients, [[2], [1], [0]], [10.0, 1.0, 1.0], quick)
+    at_most(run.seconds, 19.0, "simulated seconds", WAITS)
 
 
 def test_overlap_of_any_buckets(answer, rng):
     for buckets in ([[4, 3], [2, 1], [0]], [[4], [3, 2], [1, 0]]):
         for scale in (1.0, 6.0):
             gradients = drawn(rng, 4)
-            seconds = [float(t) for t in scale * rng.uniform(1.0, 5.0, size=5)]
+            seconds = [scale * float(t) / 2 for t in rng.integers(2, 11, size=5)]
             run, end = check_overlap(answer, gradients, buckets, seconds)
             at_most(run.seconds, end + 1e-9, "simulated seconds", LATE)
 
@@ -270,6 +311,8 @@ def wrong_steps(forward, backward, messages):
     lonely = max(forward + sum(backward[i:]) + messages[i] for i in range(len(backward)))
     return {
         "messages begin when all of backward is done": forward + sum(backward) + sum(messages),
+        "that is the formula for equal layers: go through them one after the other": forward
+        + max(sum(backward) + messages[0], backward[-1] + sum(messages)),
         "messages do not wait for each other: the wires carry one at a time": lonely,
         "backward goes through the layers from the first to the last": finished(
             forward, backward[::-1], messages[::-1]
@@ -291,9 +334,9 @@ def test_three_equal_layers_by_hand(answer):
 def test_a_step_of_unequal_layers(answer, rng):
     for _ in range(20):
         layers = int(rng.integers(2, 9))
-        backward = [float(t) for t in rng.uniform(0.5, 4.0, size=layers)]
-        messages = [float(t) for t in rng.uniform(0.5, 4.0, size=layers)]
-        case = float(rng.uniform(1.0, 9.0)), backward, messages
+        backward = [float(t) / 2 for t in rng.integers(1, 41, size=layers)]
+        messages = [float(t) / 2 for t in rng.integers(1, 41, size=layers)]
+        case = float(rng.integers(20, 180)) / 2, backward, messages
         expect(answer.step_seconds(*case), finished(*case), wrong_steps(*case))
 
 

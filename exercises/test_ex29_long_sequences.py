@@ -25,7 +25,7 @@ def parts(q, k, v, mask, slip=None):
             continue
         top[i] = max(scores if slip == "too early" else [scores[j] for j in seen])
         for j in seen:
-            power = math.exp(scores[j] - float(top[i, 0]))
+            power = math.exp(scores[j] - (0.0 if slip == "no top" else float(top[i, 0])))
             total[i] += power
             mixed[i] += power * v[j]
         if slip == "divided":
@@ -40,6 +40,7 @@ SLIPS_OF_PARTS = {
     "the mask is turned round: True is what a query sees": "turned",
     "mixed is divided by total already, and no other part can be added to it": "divided",
     "the largest score is taken before the mask; a hidden one may be larger": "too early",
+    "the largest score is not subtracted before exp": "no top",
 }
 
 
@@ -92,15 +93,30 @@ def merged_wrongly(a, b):
     }
 
 
-def attention(q, k, v, slip=None):
-    """(L, H): causal attention of one head, query by query."""
+@np.errstate(all="ignore")
+def mean_of(scores, values, slip=None):
+    """(H,): the values, weighed by the softmax of the scores; NaN for none."""
+    if not len(scores):
+        return np.nan
+    powers = np.exp(np.array(scores) - (0.0 if slip == "no top" else max(scores)))
+    mixed = sum(p * v for p, v in zip(powers, values))
+    return mixed if slip == "undivided" else mixed / sum(powers)
+
+
+def attention(q, k, v, slip=None, n=None):
+    """(L, H): causal attention of one head, query by query; n is L/P."""
     L, H = q.shape
+    sees = {
+        "no mask": lambda i, j: True,
+        "strict": lambda i, j: j < i,
+        "eager": lambda i, j: j <= i + 1,
+        "turned": lambda i, j: j >= i,
+        "local": lambda i, j: j % n <= i % n,
+    }.get(slip, lambda i, j: j <= i)
     y = np.zeros((L, H))
     for i in range(L):
-        last = {"no mask": L, "strict": max(i, 1), "eager": min(i + 2, L)}.get(slip, i + 1)
-        scores = [float(q[i] @ k[j]) / math.sqrt(H) for j in range(last)]
-        powers = [math.exp(s - max(scores)) for s in scores]
-        y[i] = sum(p * v[j] for j, p in enumerate(powers)) / sum(powers)
+        seen = [j for j in range(L) if sees(i, j)]
+        y[i] = mean_of([float(q[i] @ k[j]) / math.sqrt(H) for j in seen], v[seen], slip)
     return y
 
 
@@ -177,10 +193,10 @@ def test_rows_that_have_seen_nothing_are_merged(answer, rng):
 def held(length, P, rank, slip=None):
     """The positions of a rank, one after the other."""
     chunk = length // (2 * P)
-    owner = [i // chunk for i in range(length)]
+    owner = [i // chunk for i in range(length + chunk)]  # a chunk too many, for "one off"
     late = {"wrong end": P + rank, "one off": 2 * P - rank}.get(slip, 2 * P - 1 - rank)
     found = [i for i in range(length) if owner[i] == rank]
-    found += [i for i in range(length) if owner[i] == late]
+    found += [i for i, chunk in enumerate(owner) if chunk == late]
     if slip == "contiguous":
         found = [i for i in range(length) if owner[i] // 2 == rank]
     if slip == "single":
@@ -258,22 +274,28 @@ SLIPS_OF_ATTENTION = {
     "there is no mask: positions see those after them": "no mask",
     "a position does not see itself": "strict",
     "the mask is one place too wide: a position sees the one after it": "eager",
+    "the mask is turned round: a position sees itself and those after it": "turned",
+    "the largest score is not subtracted before exp, which gives ∞ or 0 for all": "no top",
+    "mixed is not divided by total": "undivided",
 }
 
 
 def heads_by_hand(q, k, v, P, slip=None):
     """[(n_h, L/P, H) of each rank] of q, k, v (n_h, L, H)."""
-    y = np.array([attention(*head, slip) for head in zip(q, k, v)])
+    y = np.array([attention(*head, slip, q.shape[1] // P) for head in zip(q, k, v)])
     return np.split(y, P, axis=1)
 
 
-def check_heads(answer, rng, P, n_h, L, H):
-    q, k, v = rng.normal(size=(3, n_h, L, H)) * 2
+SLIPS_OF_HEADS = SLIPS_OF_ATTENTION | {
+    "the mask is of places in the rank's own piece; after the exchange it has all L": "local",
+}
+
+
+def check_heads(answer, rng, P, n_h, L, H, scale=2.0):
+    q, k, v = rng.normal(size=(3, n_h, L, H)) * np.array([scale, 2, 2])[:, None, None, None]
     given = [per_rank([part.copy() for part in np.split(x, P, axis=1)]) for x in (q, k, v)]
     run = answer.ulysses_attention.on_ranks(P, may_use=("all_to_all",))(*given)
-    slips = {
-        words: lambda s=s: heads_by_hand(q, k, v, P, s) for words, s in SLIPS_OF_ATTENTION.items()
-    }
+    slips = {words: lambda s=s: heads_by_hand(q, k, v, P, s) for words, s in SLIPS_OF_HEADS.items()}
     cut = [[np.split(x, P, axis=1)[r] for x in (q, k, v)] for r in range(P)]
     slips["only the rank's own positions are seen"] = lambda: [
         np.array([attention(*head) for head in zip(*each)]) for each in cut
@@ -290,6 +312,7 @@ def test_heads_of_many_ranks(answer, rng):
     check_heads(answer, rng, P=2, n_h=2, L=6, H=3)
     check_heads(answer, rng, P=3, n_h=6, L=9, H=2)
     check_heads(answer, rng, P=4, n_h=4, L=8, H=5)
+    check_heads(answer, rng, P=2, n_h=2, L=6, H=3, scale=2000)  # e^score is ∞, or 0
 
 
 def test_four_exchanges_and_no_more(answer, rng):
@@ -301,38 +324,63 @@ def test_four_exchanges_and_no_more(answer, rng):
 
 def ring_by_hand(q, k, v, places, slip=None):
     """[(L/P, H) of each rank]; q, k, v (L, H) in order, places [positions of each rank]."""
-    if slip in ("no mask", "strict", "eager"):
-        y = attention(q, k, v, slip)
-        return [y[mine] for mine in places]
     found, P = [], len(places)
     for rank, mine in enumerate(places):
-        y = np.zeros((len(mine), q.shape[1]))
-        for row, i in enumerate(mine):
-            seen = []
-            for step in range(1 if slip == "own keys" else P):
-                theirs = places[(rank - step) % P]
-                told = mine if slip == "own places" else theirs
-                values = places[rank] if slip == "own values" else theirs
-                seen += [(j, w) for j, w, t in zip(theirs, values, told) if t <= i]
-            scores = [float(q[i] @ k[j]) / math.sqrt(q.shape[1]) for j, _ in seen]
-            powers = [math.exp(s - max(scores)) for s in scores]
-            y[row] = sum(p * v[w] for p, (_, w) in zip(powers, seen)) / sum(powers)
-        found.append(y)
+        parts = []  # those of each step: [(scores, values) of each query]
+        for step in range(1 if slip == "own keys" else P):
+            source = (rank - step) % P
+            mask = sees(mine, places[source], len(mine) * (rank - source), slip)
+            values = v[places[rank if slip == "own values" else source]]
+            scores = q[mine] @ k[places[source]].T / math.sqrt(q.shape[1])
+            parts.append([(s[see].tolist(), values[see]) for s, see in zip(scores, mask)])
+        rows = [tuple(np.concatenate(both) for both in zip(*row)) for row in zip(*parts)]
+        y = np.array([np.zeros(q.shape[1]) + mean_of(*row, slip) for row in rows])
+        if slip == "unmerged":
+            y = np.array([unmerged(row) for row in zip(*parts)])
+        found.append(y[np.argsort(mine)] if slip == "sorted" else y)
     return found
 
 
+def sees(mine, theirs, apart, slip):
+    """The mask, (queries, keys), of which the keys' rank is ``apart`` positions before, if ranks
+    held contiguous positions."""
+    query, key, row = mine[:, None], theirs[None, :], np.arange(len(mine))
+    return {
+        "no mask": np.full((len(mine), len(mine)), True),
+        "strict": key < query,
+        "eager": key <= query + 1,
+        "turned": key >= query,
+        "transposed": mine[None, :] >= theirs[:, None],
+        "own places": mine[None, :] <= query,
+        "contiguous": row[None, :] <= row[:, None] + apart,
+    }.get(slip, key <= query)
+
+
+def unmerged(parts):
+    """Sums of mixed and total of the parts of a row, each relative to its own largest score."""
+    parts = [part for part in parts if len(part[0])]
+    totals = [sum(math.exp(s - max(scores)) for s in scores) for scores, _ in parts]
+    return sum(mean_of(*part, "undivided") for part in parts) / sum(totals)
+
+
 SLIPS_OF_RING = SLIPS_OF_ATTENTION | {
+    "the mask is transposed: rows are queries and columns are keys": "transposed",
     "only the rank's own keys are seen": "own keys",
     "keys travel and their places do not: they are masked as if they were the rank's own": (
         "own places"
     ),
     "keys travel and values do not": "own values",
+    "the mask takes rank r to have positions r·L/P and so on; places says which it has": (
+        "contiguous"
+    ),
+    "parts are added as they are; merge brings them to the same top first": "unmerged",
+    "the result is sorted by places; its rows are in the order of q": "sorted",
 }
 
 
-def check_ring(answer, rng, places, H):
+def check_ring(answer, rng, places, H, scale=2.0):
     L = sum(map(len, places))
-    q, k, v = rng.normal(size=(3, L, H)) * 2
+    q, k, v = rng.normal(size=(3, L, H)) * np.array([scale, 2, 2])[:, None, None]
     given = [per_rank([x[mine] for mine in places]) for x in (q, k, v)]
     run = answer.ring_attention.on_ranks(len(places), may_use=MESSAGES)(
         *given, per_rank([mine.copy() for mine in places])
@@ -340,7 +388,8 @@ def check_ring(answer, rng, places, H):
     slips = {
         words: lambda s=s: ring_by_hand(q, k, v, places, s) for words, s in SLIPS_OF_RING.items()
     }
-    expect(run, ring_by_hand(q, k, v, places), slips)
+    y = attention(q, k, v)
+    expect(run, [y[mine] for mine in places], slips)
     return run
 
 
@@ -357,6 +406,7 @@ def test_ring_of_contiguous_and_zigzag_shards(answer, rng):
 
 def test_ring_of_positions_in_any_order(answer, rng):
     check_ring(answer, rng, np.split(rng.permutation(12), 4), H=3)
+    check_ring(answer, rng, np.split(rng.permutation(9), 3), H=2, scale=2000)
 
 
 def test_each_rank_passes_on_to_the_right_p_minus_1_times(answer, rng):
@@ -364,7 +414,10 @@ def test_each_rank_passes_on_to_the_right_p_minus_1_times(answer, rng):
     for rank in range(4):
         right = (rank + 1) % 4
         if run.traffic.bytes(source=rank) > run.traffic.bytes(source=rank, destination=right):
-            fail(f"The values are right. But rank {rank} sends to others than rank {right}.")
+            told = f"The values are right. But rank {rank} sends to others than rank {right}."
+            left = run.traffic.bytes(source=rank, destination=(rank - 1) % 4)
+            words = "keys go round to the left; the ring goes from rank r to r + 1"
+            fail(told + f"\n\nLikely mistake: {words}." * bool(left))
     enough = 3 * 4 * (2 * 3 + 1) * 8  # steps, positions, numbers of k, v and places, bytes
     words = "keys are passed on once too often, or more than k, v and places goes round"
     at_most(max(run.traffic.sent()), enough, "bytes that a rank sends", words)

@@ -9,12 +9,14 @@ own. What ``comm`` has here:
     comm.reduce_scatter(x, op="sum")     (P·n,) -> (n,): share number comm.rank of the sum (or
                                          op="mean") of all ranks' arrays
     comm.all_gather(x)                   (n,) -> (P·n,): all ranks' arrays, one after the other
-    comm.all_gather(x, async_op=True)    begins it, and returns a handle at once; handle.wait()
-                                         waits for the result and returns it
-    comm.all_reduce(x, op="sum")         the sum of all ranks' arrays, on every rank
+    comm.all_gather(x, async_op=True)    begins it, and returns a handle at once, which is not the
+                                         result: handle.wait() waits for that and returns it
+    comm.all_reduce(x, op="sum")         the sum of all ranks' arrays, on every rank; of a single
+                                         number, too: np.array([20.0])
     comm.compute(seconds)                works for so many seconds
 
-Each function says which of them it may call. Calls and bytes are counted.
+Each function says which of them it may call. Calls and bytes are counted. Where a test shows
+per_rank([a, b, …]), rank 0 was given a, rank 1 b, and so on.
 """
 
 import math
@@ -23,7 +25,7 @@ import numpy as np
 
 
 def adam(w, g, m, v, t):
-    """A step of Adam, number t (from 1): the new (w, m, v) of arrays of one shape."""
+    """A step of Adam, number t (from 1), of arrays of one shape: returns new (w, m, v)."""
     m = 0.9 * m + 0.1 * g
     v = 0.999 * v + 0.001 * g * g
     w = w - 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
@@ -84,7 +86,7 @@ def share(w, P, rank):
     Arguments:
         w: (n,), float64.
         P, rank: how many shares, and the number of the one that is wanted, 0 to P − 1.
-    Returns: (⌈n/P⌉,), a new array.
+    Returns: (⌈n/P⌉,), float64.
 
     >>> share(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), 3, 2)
     array([5., 0.])
@@ -108,7 +110,8 @@ def stage_1_step(comm, w, g, m, v, t):
     Returns: (w, m, v) after the step: all weights (n,), the same on every rank, and the states of
         this rank's share.
 
-    May call reduce_scatter and all_gather, once each. ``adam`` above is given; P need not divide n.
+    May call reduce_scatter and all_gather, once each. ``adam`` above is given. P need not divide n,
+    and reduce_scatter wants a length that P divides: fill up as in ``share``.
     """
     ### BEGIN SOLUTION
     P, r = comm.size, comm.rank
@@ -129,7 +132,7 @@ def reduce_layers(comm, gradients, held):
     Returns: a list of (n/P,) arrays: ``held``, plus this rank's share of the mean over ranks of
         ``gradients``. The arrays of held themselves must stay as they are.
 
-    May call reduce_scatter, once for each layer.
+    Calls reduce_scatter, once for each layer.
     """
     ### BEGIN SOLUTION
     return [h + comm.reduce_scatter(g, op="mean") for g, h in zip(gradients, held)]
@@ -144,19 +147,19 @@ def clip(comm, shares, most):
         most: the largest norm allowed, positive.
     Returns: (list of arrays, norm): the shares, scaled by most/norm if the norm is larger than
         most, and the Euclidean norm of *all ranks'* shares together before that, a float, the same
-        on every rank.
+        on every rank. If all numbers are 0, so is the norm, and nothing is scaled.
 
     May call all_reduce, once, of a single number: an array of shape (1,).
     """
     ### BEGIN SOLUTION
     squares = sum(float(np.sum(g * g)) for g in shares)
     norm = math.sqrt(comm.all_reduce(np.array([squares]))[0])
-    scale = min(1.0, most / norm)
+    scale = most / norm if norm > most else 1.0
     return [g * scale for g in shares], norm
     ### END SOLUTION
 
 
-def forward(comm, shares, shapes, x):
+def forward(comm, shares, shapes, x, product):
     """Run a model of which each rank has a share of the weights: gather a layer, use it, go on.
 
     Layer i computes x = relu(x · W_i), where relu(a) is a where a is positive, else 0.
@@ -165,19 +168,22 @@ def forward(comm, shares, shapes, x):
         shares: this rank's share (as from ``share``) of each layer's weights W_i.reshape(-1).
         shapes: (rows, columns) of each W_i, a list of tuples.
         x: (B, rows of W_0): this rank's own samples.
+        product: use it for x · W_i, as product(x, W_i). This device has room for one whole layer,
+            so product refuses if the weights of the layer before are still held in a variable.
     Returns: (B, columns of the last W), what the layers make of x.
 
-    May call all_gather, once for each layer.
+    Calls all_gather, once for each layer. What it gives has zeros at the end where P does not
+    divide rows · columns.
     """
     ### BEGIN SOLUTION
     for own, (rows, columns) in zip(shares, shapes):
         whole = comm.all_gather(own)[: rows * columns].reshape(rows, columns)
-        x = np.maximum(x @ whole, 0)
+        x = np.maximum(product(x, whole), 0)
     return x
     ### END SOLUTION
 
 
-def forward_ahead(comm, shares, shapes, x, seconds):
+def forward_ahead(comm, shares, shapes, x, product, seconds):
     """Do what ``forward`` does, and fetch each layer's weights while the layer before runs.
 
     Layer i works for seconds[i]: say comm.compute(seconds[i]) when its weights are there. Just
@@ -185,11 +191,11 @@ def forward_ahead(comm, shares, shapes, x, seconds):
     layers. Nobody fetches ahead for layer 0.
 
     Arguments:
-        shares, shapes, x: as above.
+        shares, shapes, x, product: as above.
         seconds: of each layer's work, a list of floats.
     Returns: as ``forward``.
 
-    May call all_gather, once for each layer, and compute.
+    Calls all_gather and compute, each once for each layer.
     """
     ### BEGIN SOLUTION
     coming = comm.all_gather(shares[0], async_op=True)
@@ -198,6 +204,6 @@ def forward_ahead(comm, shares, shapes, x, seconds):
         if i + 1 < len(shapes):
             coming = comm.all_gather(shares[i + 1], async_op=True)
         comm.compute(seconds[i])
-        x = np.maximum(x @ whole, 0)
+        x = np.maximum(product(x, whole), 0)
     return x
     ### END SOLUTION

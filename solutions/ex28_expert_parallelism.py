@@ -18,6 +18,9 @@ What ``comm`` has here:
                                 the same with uneven pieces: the first send_counts[0] rows of x go
                                 to rank 0, the next send_counts[1] to rank 1, and so on;
                                 recv_counts[r] rows come from rank r, exactly as many as it sends
+
+Nothing else of it may be used: no all_gather, and no messages from one rank to one other. There may
+be no rows at all, in any of these functions and exchanges: then arrays have a length of 0.
 """
 
 import numpy as np
@@ -76,9 +79,9 @@ def queue(experts, E, capacity):
 
 
 def balance_loss(scores, experts):
-    """Measure how unevenly experts are chosen: E · Σₑ fₑ·Pₑ, the auxiliary loss of Switch.
+    """Measure how unevenly experts are chosen: E · Σₑ fₑ·pₑ, the auxiliary loss of Switch.
 
-    fₑ is the share of all T·k choices that fell on expert e; Pₑ is the mean over tokens of the
+    fₑ is the share of all T·k choices that fell on expert e; pₑ is the mean over tokens of the
     probability of e in the softmax over all E scores.
 
     Arguments:
@@ -96,7 +99,10 @@ def balance_loss(scores, experts):
 
 
 def send_to_experts(comm, rows, counts):
-    """Send rows to the ranks that have their experts. Counts are exchanged first.
+    """Send rows to the ranks that have their experts: one exchange of counts, then one of rows.
+
+    Rank r has to know how many rows come from each rank for each of *its* experts: E/P counts from
+    every rank, and not their sums. No more than that and the rows is sent.
 
     Arguments:
         rows: of this rank, (N, D), sorted by expert.
@@ -132,19 +138,21 @@ def by_expert(coming):
 
 
 def moe_layer(comm, x, router, weights, k, capacity):
-    """Let every token visit its experts, on whatever rank they are: y = Σ gate · (x @ W_expert).
+    """Let every token visit its experts, on whatever rank they are: y = Σ gate · expert(x).
 
-    The scores of the tokens are x @ router. Each expert is one matrix W (D, D). An expert takes at
-    most ``capacity`` rows of each rank; a choice that is dropped adds nothing, and gates stay.
+    The scores of the tokens are x @ router. Each expert is one matrix W (D, D) and answers a row
+    with np.maximum(row @ W, 0) ** 2. It takes at most ``capacity`` rows of each rank; a choice that
+    is dropped adds nothing, and gates stay.
 
     Arguments:
-        x: of this rank, (T, D), float64; other ranks may have other T.
+        x: of this rank, (T, D), float64; other ranks may have other T, or none: T = 0.
         router: (D, E), the same on all ranks.
         weights: (E/P, D, D), the matrices of this rank's experts.
         k, capacity: as above.
     Returns: y, (T, D), in the order of x.
 
-    Use the functions above: route, queue, send_to_experts, by_expert. What comes back from experts
+    Use the functions above: route, queue, send_to_experts, by_expert. Weights stay where they are;
+    rows travel as they are in x, there and back, in one exchange each. What comes back from experts
     is in the order in which the rows were sent.
     """
     ### BEGIN SOLUTION
@@ -156,7 +164,7 @@ def moe_layer(comm, x, router, weights, k, capacity):
     answers = np.empty_like(arrived)
     for i, W in enumerate(weights):
         mine = order[expert == i]
-        answers[mine] = arrived[mine] @ W
+        answers[mine] = np.maximum(arrived[mine] @ W, 0) ** 2
     send = counts.reshape(comm.size, -1).sum(axis=1)
     back = comm.all_to_all_rows(answers, coming.sum(axis=1), send)  # (M, D) -> (N, D)
     y = np.zeros_like(x)

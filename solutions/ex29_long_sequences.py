@@ -9,16 +9,23 @@ heads, and by a ring.
 Letters: L positions, P ranks with L/P positions each, H the width of a head, n_h heads.
 
 The last two functions are programs for P ranks: each rank runs them, with a communicator of its
-own. What ``comm`` has there:
+own. What ``comm`` has in ulysses_attention, beside comm.rank, 0 to P − 1, and comm.size, P:
 
-    comm.rank, comm.size                 which rank this is, 0 to P − 1, and P
-    comm.all_to_all(x, a, b)             cuts x into P equal pieces along axis a, sends piece r to
-                                         rank r, and puts together what comes in along axis b: the
-                                         piece from rank 0 first
-    comm.send_recv(x, dest, source)      sends x to rank dest, and receives as large an array of
-                                         the same dtype from rank source meanwhile
-    comm.send, comm.recv, comm.isend, comm.irecv
-                                         as in exercise 22
+    comm.all_to_all(x, split_axis, concat_axis)
+                                     cuts x into P equal pieces along one axis, sends piece r to
+                                     rank r, and puts together what comes in along the other axis:
+                                     the piece from rank 0 first
+
+and in ring_attention:
+
+    comm.send_recv(x, dest, source)  sends x to rank dest, and receives as large an array of the
+                                     same dtype from rank source meanwhile, which it returns
+    comm.send(x, dest)               sends x, and waits until it has been received
+    comm.recv(like, source)          the array that comes next from rank source; ``like`` is any
+                                     array of its shape and dtype
+    comm.isend(x, dest)              the same as send and recv, but they return a handle at once.
+    comm.irecv(like, source)         handle.wait() waits, and that of irecv returns what has come;
+                                     ``like`` is not filled
 """
 
 import numpy as np
@@ -106,7 +113,8 @@ def ulysses_attention(comm, q, k, v):
             heads. P divides n_h.
     Returns: (n_h, L/P, H): softmax(q·kᵀ / √H)·v of these positions, where position i sees 0 to i.
 
-    Nothing is sent twice: one exchange each for q, k, v and the result.
+    There is no batch axis here. After the exchange, take partial_softmax head by head, with all
+    keys in one part. Nothing is sent twice: one exchange each for q, k, v and the result.
     """
     ### BEGIN SOLUTION
     q, k, v = (comm.all_to_all(x, 0, 1) for x in (q, k, v))  # (n_h, L/P, H) -> (n_h/P, L, H)
@@ -121,7 +129,10 @@ def ring_attention(comm, q, k, v, places):
     """Causal attention of one head by passing keys and values round a ring.
 
     Queries stay. Each rank works on the keys and values that it has, and passes them on to rank
-    r + 1, P − 1 times, until all ranks have seen all.
+    r + 1, P − 1 times, until all ranks have seen all. Keep no more than you need for that: two of
+    the P pieces of keys and values, the rank's and the one that comes, and one (L/P, L/P) block of
+    scores at a time. So merge each part at once, and collect nothing. The first part has nothing to
+    be merged with; or begin with one that has seen nothing: −∞, 0 and zeros.
 
     Arguments:
         q, k, v: of this rank, (L/P, H), float64.

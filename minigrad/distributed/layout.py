@@ -207,7 +207,7 @@ def best(model, cluster, batch):
     fitting = [each for each in found if each.memory <= cluster.room]
     if not fitting:
         raise ValueError(f"best: no layout of {model} fits into {cluster.room:,} bytes a device")
-    return min(fitting, key=lambda each: each.seconds)
+    return min(fitting, key=lambda each: (each.seconds, each.memory))
 
 
 def divisors(n):

@@ -1,8 +1,8 @@
 """relu is missing"""
 
 
-def forward(comm, shares, shapes, x):
+def forward(comm, shares, shapes, x, product):
     for own, (rows, columns) in zip(shares, shapes):
         whole = comm.all_gather(own)[: rows * columns].reshape(rows, columns)
-        x = x @ whole
+        x = product(x, whole)
     return x

@@ -1,4 +1,4 @@
-"""an AllReduce is two halves of a ring"""
+"""half of it is missing: 4 AllReduces × 2 halves × l/S layers"""
 
 
 def slot(model, cluster, layout, batch):

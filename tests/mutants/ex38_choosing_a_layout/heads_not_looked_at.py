@@ -6,6 +6,8 @@ def layouts(model, devices, batch):
     for tensor in divisors(devices):
         for pipeline in divisors(devices // tensor):
             data = devices // tensor // pipeline
+            if any(many % tensor for many in (model["vocabulary"], model["length"])):
+                continue
             if model["layers"] % pipeline or batch % data:
                 continue
             for zero in range(4 if data > 1 else 1):

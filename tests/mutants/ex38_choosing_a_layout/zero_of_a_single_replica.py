@@ -6,7 +6,10 @@ def layouts(model, devices, batch):
     for tensor in divisors(devices):
         for pipeline in divisors(devices // tensor):
             data = devices // tensor // pipeline
-            if model["heads"] % tensor or model["layers"] % pipeline or batch % data:
+            shared = model["heads"], model["vocabulary"], model["length"]
+            if any(many % tensor for many in shared):
+                continue
+            if model["layers"] % pipeline or batch % data:
                 continue
             for zero in range(4):
                 for micro_batches in divisors(batch // data):
