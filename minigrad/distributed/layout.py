@@ -200,7 +200,7 @@ def layouts(model, cluster, batch):
 
 
 def best(model, cluster, batch):
-    """The Prediction with the fewest seconds of those that fit into memory.
+    """The Prediction with the fewest seconds of those that fit into memory; of equals the smallest.
 
     Raises ValueError where none fits."""
     found = (predict(model, cluster, each, batch) for each in layouts(model, cluster, batch))

@@ -47,7 +47,7 @@ def overview(measured=None):
     Returns the figure. Raises ValueError where a measurement is missing.
     """
     if measured is None:
-        picture, (top, bottom) = _rows(3.85, 6.75)
+        picture, (top, bottom) = _rows(3.85, 7.1)
         _graph(picture.add_axes(top))
         written = [n for n, _, _ in COURSE if any(IMAGES.parent.glob(f"{n:02d}_*.ipynb"))]
         title = "and is on its way to a served language model, a notebook an idea"
