@@ -451,6 +451,11 @@ def test_a_thousand_ranks_tell_of_a_few():
 BAD = {
     "x is None": (lambda c: c.broadcast(None), TypeError, "rank 0 gave None; every rank gives an"),
     "a list": (lambda c: c.all_reduce([1.0]), TypeError, "rank 0 gave a list"),
+    "a number": (
+        lambda c: c.all_reduce(20),
+        TypeError,
+        r"gave 20; .* for a number, np.array\(\[20",
+    ),
     "objects": (lambda c: c.all_reduce(np.array([None])), TypeError, "gave object; expected num"),
     "swapped bytes": (lambda c: c.all_reduce(np.ones(2, ">f4")), TypeError, "bytes swapped"),
     "a root": (lambda c: c.broadcast(np.ones(2), 3), ValueError, "root is 3; expected 0 to 2"),

@@ -191,9 +191,11 @@ class Communicator:
         if isinstance(x, np.ma.MaskedArray):
             raise TypeError(f"{what}: rank {self.rank} gave a masked array; fill it first")
         if not backend.is_array(x):
+            empty = "where its numbers are not used, np.empty will do"
+            hint = f"for a number, np.array([{x!r}])" if _is_number(x) else empty
             raise TypeError(
                 f"{what}: rank {self.rank} gave {_told(x)}; every rank gives an array of the same "
-                "shape and dtype (where its numbers are not used, np.empty will do)"
+                f"shape and dtype ({hint})"
             )
         if x.dtype.kind not in "biufV" or x.dtype.hasobject:
             raise TypeError(f"{what}: rank {self.rank} gave {x.dtype}; expected numbers")
@@ -291,6 +293,10 @@ def dense(x):
 
 def _counts(counts):
     return tuple(int(count) for count in np.asarray(counts).reshape(-1))
+
+
+def _is_number(x):
+    return isinstance(x, int | float | np.number)
 
 
 def _told(x):
