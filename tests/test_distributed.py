@@ -454,7 +454,7 @@ BAD = {
     "a number": (
         lambda c: c.all_reduce(20),
         TypeError,
-        r"gave 20; .* for a number, np.array\(\[20",
+        r"gave 20; .*for a number, np.array\(\[20",
     ),
     "objects": (lambda c: c.all_reduce(np.array([None])), TypeError, "gave object; expected num"),
     "swapped bytes": (lambda c: c.all_reduce(np.ones(2, ">f4")), TypeError, "bytes swapped"),
