@@ -22,7 +22,7 @@ def all_reduce(p, x, algorithm, op):
     flat = x.reshape(-1).copy()
     parts = {"ring": p.size, "halving and doubling": 1 << (p.size.bit_length() - 1)}
     CHOICES["all_reduce"][algorithm](p, chunks(flat, parts.get(algorithm, 1)), _combine(op))
-    return _finished(flat, op, p.size).reshape(x.shape)
+    return finished(flat, op, p.size).reshape(x.shape)
 
 
 def reduce(p, x, algorithm, op, root):
@@ -32,7 +32,7 @@ def reduce(p, x, algorithm, op, root):
     CHOICES["reduce"][algorithm](p, blocks, _combine(op), root)
     if p.rank != root:
         return np.zeros_like(x)
-    return _finished(flat, op, p.size).reshape(x.shape)
+    return finished(flat, op, p.size).reshape(x.shape)
 
 
 def broadcast(p, x, algorithm, root):
@@ -56,7 +56,7 @@ def reduce_scatter(p, x, algorithm, op, axis):
     pieces = np.split(x, p.size, axis)
     blocks = [piece.reshape(-1).copy() for piece in pieces]
     CHOICES["reduce_scatter"][algorithm](p, blocks, _combine(op))
-    return _finished(blocks[p.rank], op, p.size).reshape(pieces[0].shape)
+    return finished(blocks[p.rank], op, p.size).reshape(pieces[0].shape)
 
 
 def scatter(p, x, algorithm, root, axis):
@@ -110,7 +110,8 @@ def _combine(op):
     return lambda a, b: ufunc(a, b, out=a)
 
 
-def _finished(array, op, size):
+def finished(array, op, size):
+    """A sum over ``size`` ranks as what ``op`` wants: divided by size, in place, for a mean."""
     if op == "mean":
         array /= array.dtype.type(size)
     return array

@@ -152,7 +152,8 @@ class Communicator:
 
     def apply(self, collective, x, algorithm, **parameters):
         """A collective on an array, blocking: what the primitives of ``ops`` are made of."""
-        return self._begin(collective, *self._ready(collective, x, algorithm, parameters), False)
+        x, parameters = self._ready(collective, x, parameters)
+        return self._begin(collective, x, algorithm, parameters, False)
 
     def _begin(self, collective, x, algorithm, parameters, async_op):
         """Do, or begin, a collective on an array that fits: the array, or a Handle."""
@@ -167,16 +168,16 @@ class Communicator:
                     parameters["algorithm"] = algorithm
                 return primitive(x, comm=self, **parameters)
             x = self._untraced(f"{collective}: async_op=True", x)
-        ready = self._ready(collective, x, algorithm, parameters)
-        return self._begin(collective, *ready, async_op)
+        x, parameters = self._ready(collective, x, parameters)
+        return self._begin(collective, x, algorithm, parameters, async_op)
 
-    def _ready(self, collective, x, algorithm, parameters):
-        """The array, algorithm and parameters of a call, as ``_begin`` takes them."""
+    def _ready(self, collective, x, parameters):
+        """The array and parameters of a call, as ``_begin`` takes them."""
         x = self._array(collective, x)
         if parameters.get("op") == "mean" and x.dtype == np.float16:
             # Their sum may be beyond float16 where their mean is not.
             x, parameters = x / x.dtype.type(self.size), {**parameters, "op": "sum"}
-        return x, algorithm, parameters
+        return x, parameters
 
     def _untraced(self, what, x):
         """A Tensor's array. Raises TypeError where a derivative would be lost."""

@@ -17,7 +17,7 @@ from minigrad.distributed import collectives, ops
 from minigrad.distributed.communicator import Communicator, Handle, dense, describe
 from minigrad.distributed.errors import DistributedError
 from minigrad.distributed.places import called_from
-from minigrad.distributed.running import began_alike
+from minigrad.distributed.running import began_alike, check_started
 
 try:
     from mpi4py import MPI
@@ -99,12 +99,16 @@ class MPICommunicator(Communicator):
 
     def _all_reduce(self, x, op):
         out = np.empty_like(x)
-        return _handle(self.comm.Iallreduce(x, out, OPS[op]), lambda: self._mean(out, op), x)
+        return _handle(
+            self.comm.Iallreduce(x, out, OPS[op]),
+            lambda: collectives.finished(out, op, self.size),
+            x,
+        )
 
     def _reduce(self, x, op, root):
         out = np.zeros_like(x)
         request = self.comm.Ireduce(x, out if self.rank == root else None, OPS[op], root)
-        return _handle(request, lambda: self._mean(out, op), x)
+        return _handle(request, lambda: collectives.finished(out, op, self.size), x)
 
     def _broadcast(self, x, root):
         out = x.copy()
@@ -124,7 +128,7 @@ class MPICommunicator(Communicator):
         pieces = np.stack(np.split(x, self.size, axis))
         out = np.empty(pieces.shape[1:], x.dtype)
         request = self.comm.Ireduce_scatter_block(pieces, out, OPS[op])
-        return _handle(request, lambda: self._mean(out, op), pieces)
+        return _handle(request, lambda: collectives.finished(out, op, self.size), pieces)
 
     def _scatter(self, x, root, axis):
         pieces = np.stack(np.split(x, self.size, axis))
@@ -144,11 +148,6 @@ class MPICommunicator(Communicator):
         going = [_bytes(x), [row * n for n in send_counts], MPI.BYTE]
         coming = [_bytes(out), [row * n for n in recv_counts], MPI.BYTE]
         return _handle(self.comm.Ialltoallv(going, coming), lambda: out, x)
-
-    def _mean(self, array, op):
-        if op == "mean":
-            array /= array.dtype.type(self.size)
-        return array
 
     def barrier(self):
         self._agree("barrier", None, None, {})
@@ -274,11 +273,7 @@ class MPICommunicator(Communicator):
 def run(fn, size, args):
     """Call ``fn`` on the ranks that mpiexec started; the results of all of them, on each."""
     world = MPI.COMM_WORLD
-    if size is not None and size != world.size:
-        raise ValueError(
-            f"run: size is {size}, and {world.size} process{'es' * (world.size > 1)} started; "
-            f"`minigrad launch -n {size} --engine mpi script.py` starts {size}"
-        )
+    check_started("mpi", size, world.size)
     made = []
     comm = MPICommunicator(world.Dup(), made)
     try:

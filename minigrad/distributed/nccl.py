@@ -22,7 +22,7 @@ import numpy as np
 from minigrad import backend, engine
 from minigrad.distributed import collectives, ops
 from minigrad.distributed.communicator import Communicator, Handle, dense
-from minigrad.distributed.running import began_alike
+from minigrad.distributed.running import began_alike, check_started
 
 try:
     import cupy
@@ -121,12 +121,12 @@ class NCCLCommunicator(Communicator):
     def _all_reduce(self, x, op):
         out = cupy.empty_like(x)
         self.link.allReduce(*_ends(x, out), x.size, _dtype(x), OPS[op], _stream())
-        return self._mean(out, op)
+        return collectives.finished(out, op, self.size)
 
     def _reduce(self, x, op, root):
         out = cupy.zeros_like(x)
         self.link.reduce(*_ends(x, out), x.size, _dtype(x), OPS[op], root, _stream())
-        return self._mean(out, op) if self.rank == root else cupy.zeros_like(x)
+        return collectives.finished(out, op, self.size) if self.rank == root else cupy.zeros_like(x)
 
     def _broadcast(self, x, root):
         out = cupy.empty_like(x)
@@ -142,7 +142,7 @@ class NCCLCommunicator(Communicator):
         pieces = _pieces(x, self.size, axis)
         out = cupy.empty(pieces.shape[1:], x.dtype)
         self.link.reduceScatter(*_ends(pieces, out), out.size, _dtype(x), OPS[op], _stream())
-        return self._mean(out, op)
+        return collectives.finished(out, op, self.size)
 
     def _scatter(self, x, root, axis):
         pieces = _pieces(x, self.size, axis)
@@ -181,11 +181,6 @@ class NCCLCommunicator(Communicator):
             if array.nbytes:
                 self.link.recv(array.data.ptr, array.nbytes, nccl.NCCL_UINT8, source, stream)
         nccl.groupEnd()
-
-    def _mean(self, array, op):
-        if op == "mean":
-            array /= array.dtype.type(self.size)
-        return array
 
     def barrier(self):
         self._flush()
@@ -331,11 +326,7 @@ def _told():
 def run(fn, size, args):
     """Call ``fn`` on the ranks that were started; the results of all of them, on each."""
     comm = world()
-    if size is not None and size != comm.size:
-        raise ValueError(
-            f"run: size is {size}, and {comm.size} process{'es' * (comm.size > 1)} started; "
-            f"`minigrad launch -n {size} --engine nccl script.py` starts {size}"
-        )
+    check_started("nccl", size, comm.size)
     try:
         state = comm._objects(backend.random_state())[0]
         result = began_alike(fn, comm, args, state)

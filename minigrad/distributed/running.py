@@ -101,6 +101,15 @@ def run(fn, size=None, engine=None, *, args=(), topology=None, timeout=None, fau
         _inside.reset(token)
 
 
+def check_started(engine, size, started):
+    """Raise ValueError where ``run`` was asked for another number of ranks than were launched."""
+    if size is not None and size != started:
+        raise ValueError(
+            f"run: size is {size}, and {started} process{'es' * (started > 1)} started; "
+            f"`minigrad launch -n {size} --engine {engine} script.py` starts {size}"
+        )
+
+
 def began_alike(fn, comm, args, state):
     """``fn(comm, *args)`` with random numbers from ``state`` on, the same on all ranks, as
     simulated ranks have it; this process's own go on afterwards as if nothing had been drawn."""

@@ -7,7 +7,7 @@ pipeline's stage before. dW can wait until there is nothing better to do (Qi et 
 import numpy as np
 
 from minigrad import engine
-from minigrad.engine.walk import unbroadcast
+from minigrad.engine.walk import fitted, reachable, recovered
 
 
 def input_gradient(out, gradient=None, x=None):
@@ -21,7 +21,7 @@ def input_gradient(out, gradient=None, x=None):
         return None, []
     grads, left = {out.node: np.ones_like(out.data) if gradient is None else gradient}, []
     wanted = None if x is None else x.node
-    for node in _latest_first(out.node):
+    for node in reachable(grads):
         g = grads.get(node)
         if g is None or node.op is None:
             continue
@@ -30,9 +30,8 @@ def input_gradient(out, gradient=None, x=None):
             p if p is not None and (p.op is not None or p is wanted) else None for p in node.parents
         ]
         leaves = [p if p is not None and n is None else None for p, n in zip(node.parents, now)]
-        if isinstance(node.env, engine.Region):  # checkpoint
-            node.env.recompute()
-        env, node.env = node.env, None
+        env = node.env if type(node.env) is dict else recovered(node)
+        node.env = None
         if any(leaves):
             left.append((node.op, leaves, env, node.params, g))
         if any(now):
@@ -53,16 +52,5 @@ def weight_gradients(left):
 def _add(grads, parents, cotangents):
     for parent, g in zip(parents, cotangents):
         if parent is not None and g is not None:
-            g = unbroadcast(g, parent.shape) if g.shape != parent.shape else g
-            g = g.astype(parent.dtype, copy=False)
+            g = fitted(g, parent)
             grads[parent] = grads[parent] + g if parent in grads else g
-
-
-def _latest_first(node):
-    """The nodes behind one, in reverse order of creation: each after all that use it."""
-    seen, waiting = {node}, [node]
-    while waiting:
-        new = {p for p in waiting.pop().parents if p is not None} - seen
-        seen |= new
-        waiting += new
-    return sorted(seen, key=lambda node: node.order, reverse=True)

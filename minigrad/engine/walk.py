@@ -23,7 +23,7 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
     for out, g in outputs:
         if isinstance(out, Traced) and out.level == level:
             _accumulate(grads, owned, out.node, g)
-    nodes = _reachable(grads)
+    nodes = reachable(grads)
     completed = _completed(nodes) if around.on_leaf is not None else {}
     for node in nodes:
         g = grads.pop(node, None)
@@ -34,7 +34,7 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
             continue
         env = node.env
         if type(env) is not dict:
-            env = _recovered(node)
+            env = recovered(node)
         if node.clock != wrote.clock:
             _check_unwritten(node)
         if create_graph:
@@ -49,7 +49,7 @@ def walk(outputs, level, create_graph=False, retain_graph=True):
             if parent is None or cotangent is None:
                 continue
             if cotangent.shape != parent.shape or cotangent.dtype is not parent.dtype:
-                cotangent = _fitted(cotangent, parent)
+                cotangent = fitted(cotangent, parent)
             _accumulate(grads, owned, parent, cotangent)
         if not retain_graph:
             node.env = None
@@ -79,7 +79,7 @@ def _hand_over(leaves, grads, on_leaf):
             del grads[leaf]
 
 
-def _fitted(cotangent, parent):
+def fitted(cotangent, parent):
     """The cotangent in the shape and dtype of the value it belongs to."""
     if cotangent.shape != parent.shape:
         cotangent = unbroadcast(cotangent, parent.shape)
@@ -100,7 +100,7 @@ def separate(cotangents, seeds):
     return own
 
 
-def _reachable(grads):
+def reachable(grads):
     """All nodes behind the given ones, latest first."""
     seen = set(grads)
     waiting = list(seen)
@@ -154,7 +154,7 @@ def _as_traced(node, level):
     return env
 
 
-def _recovered(node):
+def recovered(node):
     """The values of a node without: recomputed (checkpoint), unless the graph was freed."""
     if node.env is None:
         raise RuntimeError(
