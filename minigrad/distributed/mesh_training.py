@@ -69,7 +69,8 @@ class MeshTraining:
             known = ", ".join(map(repr, AXES))
             raise ValueError(f"MeshTraining: axis {unknown[0]!r}; expected {known}")
         self.mesh, self.layout, self.balance = mesh, layout, balance
-        axes = {name: mesh.along(*({name} & mesh.shape.keys())) for name in AXES}
+        alone = mesh.along()
+        axes = {name: getattr(mesh, name) if name in mesh.shape else alone for name in AXES}
         self.expert, self.context = axes["expert"], axes["context"]
         self.pipeline, self.tensor = axes["pipeline"], axes["tensor"]
         replicas = {"data", "context"} & mesh.shape.keys()
