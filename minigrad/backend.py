@@ -77,15 +77,16 @@ def _plain(item):
 
 
 def device_of(x):
-    """``"cpu"``, ``"cuda"`` or ``"cuda:1"`` for an array."""
+    """``"cpu"``, ``"cuda"`` (the current GPU) or ``"cuda:1"`` for an array."""
     if array_module(x) is np:
         return "cpu"
     index = x.device.id
-    return f"cuda:{index}" if index else "cuda"
+    return "cuda" if index == sys.modules["cupy"].cuda.Device().id else f"cuda:{index}"
 
 
 def to_device(x, device):
-    """The array ``x`` on a device (itself when it is there already).
+    """The array ``x`` on a device (itself when it is there already). "cuda" is the current GPU: the
+    first, or with `minigrad launch` the rank's own.
 
     Raises ValueError for an unknown device name, RuntimeError when there is no such GPU here.
     """
@@ -97,7 +98,7 @@ def to_device(x, device):
     if name != "cuda" or (index and not index.isdigit()):
         raise ValueError(f'unknown device {device!r}: expected "cpu", "cuda" or "cuda:1"')
     cupy = _cupy(device)
-    with cupy.cuda.Device(int(index or 0)):
+    with cupy.cuda.Device(int(index) if index else None):
         return cupy.asarray(x)
 
 

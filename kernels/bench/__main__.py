@@ -56,7 +56,7 @@ def main():
         cupy.get_default_memory_pool().free_all_blocks()
     if options.write:
         path = ROOT / "kernels" / "RESULTS.md"
-        path.write_text(report(found, failed) + remarks(path), encoding="utf-8")
+        path.write_text(report(found, failed) + "\n" + remarks(path), encoding="utf-8")
     return 1 if failed else 0
 
 

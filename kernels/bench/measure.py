@@ -42,15 +42,16 @@ def section(name):
     return register
 
 
-def milliseconds(run, least=10, seconds=0.4):
+def milliseconds(run, least=10, seconds=0.4, calls=None):
     """The median time of a call on the GPU alone, over at least ``least`` rounds or about so many
     seconds. The GPU is kept waiting while the calls of a round are queued, so that what Python
-    takes for them does not count."""
+    takes for them does not count. A call that itself waits for the GPU takes ``calls=1``: a second
+    could not be queued behind it."""
     run()
     if dry:
         return 1.0
     waiting, whole = (max(each) for each in zip(*(seconds_of(run) for _ in range(2))))
-    calls = 1 if whole > 0.02 else max(1, min(10, int(5e-3 / waiting)))
+    calls = calls or (1 if whole > 0.02 else max(1, min(10, int(5e-3 / waiting))))
     rounds = []
     while len(rounds) < least or (sum(rounds) * calls < 1000 * seconds and len(rounds) < 100):
         start, end = cupy.cuda.Event(), cupy.cuda.Event()

@@ -293,6 +293,7 @@ def dense(x):
 
 
 def _counts(counts):
+    counts = backend.to_device(counts, "cpu") if backend.is_array(counts) else counts
     return tuple(int(count) for count in np.asarray(counts).reshape(-1))
 
 

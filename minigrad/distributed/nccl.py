@@ -11,6 +11,7 @@ What isend and irecv have begun goes on its way with the next call or wait(), an
 for it, so answer it before the next collective.
 """
 
+import atexit
 import functools
 import os
 import pickle
@@ -52,6 +53,15 @@ OPS = {
     "max": nccl.NCCL_MAX,
     "min": nccl.NCCL_MIN,
 }
+
+
+LINKS = []  # of all groups. To free one may wait for its other ranks: all do so as they end.
+
+
+@atexit.register
+def _free():
+    while LINKS:
+        LINKS.pop().destroy()
 
 
 class Endpoint:
@@ -301,10 +311,12 @@ def identity():
 def _linked(identity, rank, size):
     """CuPy's NcclCommunicator, once all ranks of the group have come here."""
     try:
-        return nccl.NcclCommunicator(size, identity, rank)
+        link = nccl.NcclCommunicator(size, identity, rank)
     except TypeError:  # before CuPy 14: as the signed characters of C
         signed = tuple(byte - 256 if byte > 127 else byte for byte in identity)
-        return nccl.NcclCommunicator(size, signed, rank)
+        link = nccl.NcclCommunicator(size, signed, rank)
+    LINKS.append(link)
+    return link
 
 
 def _told():

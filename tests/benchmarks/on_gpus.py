@@ -6,6 +6,7 @@ data-parallel training of a model with 100 million parameters on all GPUs and on
 Bus bandwidth of an AllReduce of n bytes in t seconds over P ranks is 2(P − 1)/P·n/t.
 """
 
+import contextlib
 import functools
 import os
 import statistics
@@ -25,52 +26,54 @@ SIZES = [2**k for k in range(14, 31)]  # bytes
 ROUNDS, WARM = 20, 5
 
 
-def seconds(call, synchronize, comm):
-    """The median time of a call that all ranks make together, the slowest rank's."""
-    for _ in range(WARM):
-        call()
-    times = []
-    for _ in range(ROUNDS):
-        comm.barrier()
-        synchronize()
-        start = time.perf_counter()
-        call()
-        synchronize()
-        times.append(time.perf_counter() - start)
-    slowest = comm.all_reduce(np.array(statistics.median(times)), "max")
-    return float(slowest)
+def seconds(calls, comm):
+    """The median time of each call that all ranks make together, the slowest rank's: the calls
+    take turns, so that what disturbs one disturbs all."""
+    synchronize = cupy.cuda.Device().synchronize
+    times = [[] for _ in calls]
+    for round in range(WARM + ROUNDS):
+        for call, found in zip(calls, times):
+            comm.barrier()
+            synchronize()
+            start = time.perf_counter()
+            call()
+            synchronize()
+            if round >= WARM:
+                found.append(time.perf_counter() - start)
+    return comm.all_reduce(np.array([statistics.median(each) for each in times]), "max").tolist()
 
 
+@contextlib.contextmanager
 def torch_group(comm):
-    """PyTorch's own NCCL group of the same ranks, or None where there is no PyTorch."""
+    """(PyTorch, its own NCCL group of the same ranks), or None where there is no PyTorch."""
     try:
         import torch
         import torch.distributed as group
     except ImportError:
-        return None
+        yield None
+        return
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29511")
     torch.cuda.set_device(comm.rank)
     group.init_process_group("nccl", rank=comm.rank, world_size=comm.size)
-    return torch, group
+    yield torch, group
+    group.destroy_process_group()
 
 
-def bandwidths(comm, say):
-    synchronize = cupy.cuda.Device().synchronize
-    peer = torch_group(comm)
+def bandwidths(comm, peer, say):
     say(f"AllReduce, float32, {comm.size} ranks: bus bandwidth in GB/s")
     say(f"{'bytes':>14} {'ours':>8} {'PyTorch':>8} {'ratio':>6} {'ours, µs':>9}")
     measured = {}
     for nbytes in SIZES:
         x = cupy.ones(nbytes // 4, np.float32)
-        call = functools.partial(comm.all_reduce, x)
-        ours = measured[nbytes] = seconds(call, synchronize, comm)
-        bus = 2 * (comm.size - 1) / comm.size * nbytes / 1e9
-        theirs = float("nan")
+        calls = [functools.partial(comm.all_reduce, x)]
         if peer is not None:
             torch, group = peer
-            call = functools.partial(group.all_reduce, torch.ones(nbytes // 4, device="cuda"))
-            theirs = seconds(call, torch.cuda.synchronize, comm)
+            y = torch.ones(nbytes // 4, device="cuda")
+            calls.append(functools.partial(group.all_reduce, y))
+        ours, theirs = [*seconds(calls, comm), float("nan")][:2]
+        measured[nbytes] = ours
+        bus = 2 * (comm.size - 1) / comm.size * nbytes / 1e9
         say(
             f"{nbytes:>14,} {bus / ours:8.1f} {bus / theirs:8.1f} {theirs / ours:6.2f} "
             f"{ours * 1e6:9.1f}"
@@ -125,9 +128,8 @@ def tokens_a_second(comm, batch=8, steps=8):
 
 def scaling(comm, say):
     alone = comm.split(comm.rank)
-    one = tokens_a_second(alone)
-    every = tokens_a_second(comm)
-    one = float(comm.all_reduce(np.array(one), "mean"))
+    one, every, again = (tokens_a_second(group) for group in (alone, comm, alone))
+    one = float(comm.all_reduce(np.array((one + again) / 2), "mean"))
     say(f"\ndata-parallel GPT, {GPT(CONFIG, seed=0).num_parameters:,} parameters, 8 × 1,024 tokens")
     say(f"a GPU alone {one:,.0f} tokens/s; {comm.size} together {every:,.0f}: ", end="")
     say(f"{every / one / comm.size:.1%} of {comm.size} times as many")
@@ -137,7 +139,9 @@ def main(comm):
     say = print if comm.rank == 0 else lambda *_, **__: None
     wanted = sys.argv[1:] or ["bandwidth", "scaling"]
     if "bandwidth" in wanted:
-        predictions(comm, bandwidths(comm, say), say)
+        with torch_group(comm) as peer:
+            measured = bandwidths(comm, peer, say)
+        predictions(comm, measured, say)
     if "scaling" in wanted:
         scaling(comm, say)
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from distributed_cases import Case
+from distributed_cases import HOME, Case, values
 from minigrad.distributed.data_parallel import DataParallel, local_batch
 from minigrad.models import GPT, GPTConfig
 from minigrad.optim import AdamW, clip_grad_norm
@@ -35,7 +35,7 @@ def trainable(model):
 @functools.cache
 def reference(tie_weights=False, clip=False, frozen=False):
     """(losses, norms, parameters) of one device."""
-    model = built(tie_weights)
+    model = built(tie_weights).to(HOME)
     if frozen:
         freeze(model)
     optimizer, losses, norms = AdamW(trainable(model), lr=LR), [], []
@@ -47,7 +47,7 @@ def reference(tie_weights=False, clip=False, frozen=False):
             norms.append(clip_grad_norm(model.parameters(), MAX_NORM))
         optimizer.step()
         losses.append(loss.item())
-    return losses, norms, model.state_dict()
+    return losses, norms, values(model)
 
 
 def micro_batches(comm, ids, count, shares=None):
@@ -67,12 +67,12 @@ def micro_batches(comm, ids, count, shares=None):
 def mean_loss(comm, total, shares):
     """The loss of the whole batch, of the ranks' losses of their shares."""
     part = 1 / comm.size if shares is None else shares[comm.rank] / sum(shares)
-    return float(comm.all_reduce(np.asarray(total * part)))
+    return float(comm.all_reduce(total * part))
 
 
 def train(comm, micro=1, shares=None, tie_weights=False, clip=False, frozen=False, **options):
     """(losses, norms, parameters) of one rank; only rank 0 begins with the reference's model."""
-    model = built(tie_weights, seed=4 + comm.rank)
+    model = built(tie_weights, seed=4 + comm.rank).to(HOME)
     if frozen:
         freeze(model)
     parallel = DataParallel(model, comm, **options)

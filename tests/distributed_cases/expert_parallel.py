@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 import minigrad as mg
-from distributed_cases import Case
+from distributed_cases import HOME, Case
 from minigrad import nn, optim
 from minigrad.distributed import expert_parallel
 from minigrad.models import GPT, GPTConfig
@@ -66,13 +66,17 @@ def built(layer=nn.MixtureOfExperts, capacity_factor=None, top_k=2, gates="chose
     return model.astype("float64")
 
 
+def cross_entropy(logits, targets):
+    return mg.cross_entropy(logits, mg.tensor(targets, device=logits.device))
+
+
 def trained(model, share=1, part=0, average=None):
     """(losses, [choices dropped]) of some steps on one share of each batch."""
     optimizer = optim.AdamW(model.parameters(), lr=1e-2)
     losses, dropped = [], []
     for ids in np.split(DRAWN, share, axis=1)[part]:
         optimizer.zero_grad()
-        loss = mg.cross_entropy(model(ids[:, :-1]), ids[:, 1:]) + 0.1 * nn.auxiliary_loss(model)
+        loss = cross_entropy(model(ids[:, :-1]), ids[:, 1:]) + 0.1 * nn.auxiliary_loss(model)
         loss.backward()
         if average is not None:
             average(model)
@@ -94,7 +98,7 @@ def reference(groups, capacity_factor, choice):
 
 def train(comm, capacity_factor=None, choice="2 of 4"):
     """(losses of the whole batch, {name as on one device: array}, [choices dropped here])."""
-    model = built(capacity_factor=capacity_factor, **CHOICES[choice])
+    model = built(capacity_factor=capacity_factor, **CHOICES[choice]).to(HOME)
     expert_parallel.expert_parallel(model, comm)
     average = partial(expert_parallel.average_gradients, comm=comm)
     losses, dropped = trained(model, comm.size, comm.rank, average)
@@ -129,10 +133,10 @@ def uneven(comm):
     """Ranks with 1, 4, 7, … tokens, none of which chooses expert 2: y, dx, the gradient's sums."""
     layer, x, g = uneven_inputs(comm.size)
     mine = slice(*np.cumsum([0, *uneven_counts(comm.size)])[comm.rank : comm.rank + 2])
-    layer = expert_parallel.ExpertParallel(layer, comm)
-    x = mg.tensor(x[mine], requires_grad=True)
+    layer = expert_parallel.ExpertParallel(layer.to(HOME), comm)
+    x = mg.tensor(x[mine], device=HOME, requires_grad=True)
     y = layer(x)
-    (y * g[mine]).sum().backward()
+    (y * mg.tensor(g[mine], device=HOME)).sum().backward()
     expert_parallel.average_gradients(layer, comm)
     grads = {name: p.grad.numpy() * comm.size for name, p in layer.named_parameters()}
     return y.numpy(), x.grad.numpy(), grads, layer.load

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 import minigrad as mg
-from distributed_cases import Case
+from distributed_cases import HOME, Case, values
 from minigrad import optim
 from minigrad.distributed import context_parallel
 from minigrad.distributed.ring_attention import ring_attention
@@ -34,12 +34,12 @@ def attention(comm, kind, causal, length=LENGTH, heads=HEADS):
     """[out, dq, dk, dv] of this rank's positions."""
     kind, layout = KINDS[kind]
     q, k, v, g = (shard(x, comm, layout, axis=2) for x in drawn(length, heads))
-    q, k, v = (mg.tensor(x, requires_grad=True) for x in (q, k, v))
+    q, k, v = (mg.tensor(x, device=HOME, requires_grad=True) for x in (q, k, v))
     if kind == "ulysses":
         y = ulysses_attention(q, k, v, comm, causal)
     else:
         y = ring_attention(q, k, v, comm, causal, layout=layout)
-    (y * g).sum().backward()
+    (y * mg.tensor(g, device=HOME)).sum().backward()
     return [y.numpy(), *(x.grad.numpy() for x in (q, k, v))]
 
 
@@ -69,22 +69,22 @@ def built():
 @functools.cache
 def reference():
     """(losses, parameters) of one device."""
-    model = built()
+    model = built().to(HOME)
     optimizer = optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for ids, targets in zip(TOKENS[..., :-1], TARGETS):
         optimizer.zero_grad()
-        loss = mg.cross_entropy(model(ids), targets)
+        loss = mg.cross_entropy(model(ids), mg.tensor(targets, device=HOME))
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return losses, model.state_dict()
+    return losses, values(model)
 
 
 def train(comm, kind):
     """(losses of whole sequences, parameters) on shards of them."""
     kind, layout = KINDS[kind]
-    model = context_parallel.context_parallel(built(), comm, kind, layout)
+    model = context_parallel.context_parallel(built().to(HOME), comm, kind, layout)
     optimizer = optim.AdamW(model.parameters(), lr=1e-2)
     losses = [
         context_parallel.training_step(model, optimizer, ids, targets, comm, layout)

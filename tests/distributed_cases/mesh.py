@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 import minigrad as mg
-from distributed_cases import Case
+from distributed_cases import HOME, Case, values
 from minigrad import distributed as dist
 from minigrad import nn, optim
 from minigrad.distributed import schedules
@@ -64,21 +64,21 @@ def steps(parameters, step, clip, every=1, ignored=False, names=None, norm=None)
 @functools.cache
 def reference(how, **model):
     """(losses, norms, parameters) of one device."""
-    how, model = dict(how), built(**model)
+    how, model = dict(how), built(**model).to(HOME)
     frozen(model, how.get("names", ()))
 
     def step(x, y):
-        loss = mg.cross_entropy(model(x), y)
+        loss = mg.cross_entropy(model(x), mg.tensor(y, device=HOME))
         loss.backward()
         return loss.item()
 
     clip = lambda norm: optim.clip_grad_norm(model.parameters(), norm)
     with nn.init.seeded(7):
-        return *steps(model.parameters(), step, clip, **how), model.state_dict()
+        return *steps(model.parameters(), step, clip, **how), values(model)
 
 
 def train(comm, axes, model, options, how):
-    model = frozen(built(**model), dict(how).get("names", ()))
+    model = frozen(built(**model), dict(how).get("names", ())).to(HOME)
     with nn.init.seeded(7):
         training = MeshTraining(model, dist.Mesh(comm, **axes), **options)
         found = steps(training.parameters(), training.step, training.clip_grad_norm, **dict(how))
@@ -123,6 +123,9 @@ CASES = {
     "expert × pipeline": case({"experts": True}, 2, expert=2, pipeline=2),
     "expert × context": case({"experts": True}, expert=2, context=2),
     "data × pipeline, interleaved": case(None, 2, CHUNKS, data=2, pipeline=2),
+    "data": case(data=2),
+    "expert, two batches a step": case({"experts": True}, how=TWO, expert=2),
+    "context": case(context=2),
     "tensor, dropout": case({"dropout": 0.3}, tensor=2),
     "clipped, pipeline × tensor": case(None, 2, how=CLIPPED, pipeline=2, tensor=2),
     "clipped, pipeline, tied weights": case({"tie_weights": True}, 2, how=CLIPPED, pipeline=2),

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 import minigrad as mg
-from distributed_cases import Case
+from distributed_cases import HOME, Case, values
 from minigrad.distributed import schedules
 from minigrad.distributed.gpt_parts import cut
 from minigrad.distributed.pipeline import Pipeline, generate
@@ -26,22 +26,22 @@ def built(layers=8, **changes):
 @functools.cache
 def reference(layers, tie_weights):
     """(losses, parameters) of one device."""
-    model = built(layers, tie_weights=tie_weights, bias=True)
+    model = built(layers, tie_weights=tie_weights, bias=True).to(HOME)
     optimizer, losses = AdamW(model.parameters(), lr=1e-2), []
     for ids in DRAWN:
         optimizer.zero_grad()
-        loss = mg.cross_entropy(model(ids[:, :-1]), ids[:, 1:])
+        loss = mg.cross_entropy(model(ids[:, :-1]), mg.tensor(ids[:, 1:], device=HOME))
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return losses, model.state_dict()
+    return losses, values(model)
 
 
 def train(comm, name, arguments, layers=8, tie_weights=False):
     """(losses, parameters of the whole model, names of this stage's parameters)."""
     schedule = getattr(schedules, name)(comm.size, *arguments)
     S, _, v = schedules.size(schedule)
-    model = built(layers, tie_weights=tie_weights, bias=True)
+    model = built(layers, tie_weights=tie_weights, bias=True).to(HOME)
     pipe = Pipeline(comm, cut(model, S * v), schedule)
     optimizer, losses = AdamW(pipe.parameters(), lr=1e-2), []
     for ids in DRAWN:
@@ -69,7 +69,7 @@ def check_training(results, layers=8, tie_weights=False):
 
 def write(comm, groups, tie_weights=False):
     """Ids (B, L + 4) that the stages write together."""
-    model = built(4, tie_weights=tie_weights, bias=True)
+    model = built(4, tie_weights=tie_weights, bias=True).to(HOME)
     return generate(comm, cut(model, comm.size), DRAWN[0, :6, :3], 4, groups)
 
 

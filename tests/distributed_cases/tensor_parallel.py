@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 import minigrad as mg
-from distributed_cases import Case
+from distributed_cases import HOME, Case, values
 from minigrad.distributed import sequence_parallel, tensor_parallel
 from minigrad.models import GPT, GPTConfig, Llama, LlamaConfig
 from minigrad.optim import AdamW
@@ -53,7 +53,7 @@ def batches():
         text = rng.integers(0, V, (3, L + 1))
         ids, targets = text[:, :-1], text[:, 1:].copy()
         targets[1, :3] = -100
-        yield ids, targets
+        yield ids, mg.tensor(targets, device=HOME)
 
 
 def trained(model, loss_of, before_step=lambda: None):
@@ -76,9 +76,9 @@ def trained(model, loss_of, before_step=lambda: None):
 @functools.cache
 def reference(name):
     """(losses, state, greedy continuation) of one device."""
-    model = built(name)
+    model = built(name).to(HOME)
     losses = trained(model, mg.cross_entropy)
-    state, text = model.state_dict(), PROMPT
+    state, text = values(model), PROMPT
     model.eval()
     for _ in range(8):
         text = np.append(text, model(text).numpy()[:, -1:].argmax(-1), axis=1)
@@ -86,14 +86,14 @@ def reference(name):
 
 
 def train_tensor(comm, name):
-    part = tensor_parallel.shard(built(name), comm)
+    part = tensor_parallel.shard(built(name).to(HOME), comm)
     losses = trained(part, lambda y, t: tensor_parallel.cross_entropy(y, t, comm))
     text = tensor_parallel.greedy(part, PROMPT, 8, comm)
     return losses, tensor_parallel.gather_state(part, comm), text
 
 
 def train_sequence(comm, name, regather):
-    part = sequence_parallel.shard(built(name), comm, regather)
+    part = sequence_parallel.shard(built(name).to(HOME), comm, regather)
     losses = trained(
         part,
         lambda y, t: tensor_parallel.cross_entropy(y, t, comm),
@@ -124,3 +124,7 @@ def sequence_case(name, regather=False, size=4):
 
 
 CASES = {f"tensor parallel {name}": tensor_case(name) for name in MODELS}
+CASES |= {
+    f"tensor parallel {name}, 2 ranks": tensor_case(name, 2)
+    for name in ("GPT", "tied Llama, shared heads")
+}

@@ -2,6 +2,7 @@
 
 import functools
 
+from distributed_cases import HOME
 from distributed_cases.data_parallel import (
     DRAWN,
     LR,
@@ -21,7 +22,7 @@ def train(
     comm, stage, micro=1, shares=None, tie_weights=False, clip=False, frozen=False, **options
 ):
     """(losses, norms, parameters) of one rank; only rank 0 begins with the reference's model."""
-    model = built(tie_weights, seed=4 + comm.rank)
+    model = built(tie_weights, seed=4 + comm.rank).to(HOME)
     if frozen:
         freeze(model)
     zero = ZeRO(model, comm, stage, functools.partial(AdamW, lr=LR), **options)

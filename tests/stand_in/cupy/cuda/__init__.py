@@ -10,7 +10,13 @@ runtime = types.SimpleNamespace(getDeviceCount=lambda: 4)
 class Device:
     id = 0
 
-    def __init__(self, number=0):
+    def __init__(self, number=None):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
         pass
 
     def __eq__(self, other):

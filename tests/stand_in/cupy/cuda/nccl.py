@@ -60,6 +60,9 @@ class NcclCommunicator:
             raise TypeError("commId has incorrect type")
         self.comm = _met(ndev, commId, rank)
 
+    def destroy(self):
+        pass
+
     def allReduce(self, sendbuf, recvbuf, count, datatype, op, stream):
         self.comm.Allreduce(_at(sendbuf, count, datatype), _at(recvbuf, count, datatype), OPS[op])
 
