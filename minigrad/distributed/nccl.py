@@ -35,16 +35,11 @@ except ImportError as error:
     ) from error
 
 DTYPES = {
-    "int8": nccl.NCCL_INT8,
-    "uint8": nccl.NCCL_UINT8,
-    "int32": nccl.NCCL_INT32,
-    "uint32": nccl.NCCL_UINT32,
-    "int64": nccl.NCCL_INT64,
-    "uint64": nccl.NCCL_UINT64,
-    "float16": nccl.NCCL_FLOAT16,
-    "float32": nccl.NCCL_FLOAT32,
-    "float64": nccl.NCCL_FLOAT64,
-    "bfloat16": getattr(nccl, "NCCL_BFLOAT16", 9),
+    backend.as_dtype(name): getattr(nccl, f"NCCL_{name.upper()}", 9)  # CuPy may not know bfloat16
+    for name in (
+        *("int8", "uint8", "int32", "uint32", "int64", "uint64"),
+        *("float16", "bfloat16", "float32", "float64"),
+    )
 }
 OPS = {
     "sum": nccl.NCCL_SUM,
@@ -92,9 +87,13 @@ class NCCLCommunicator(Communicator):
     def __init__(self, identity, rank, size):
         self.link, self.rank, self.size = _linked(identity, rank, size), rank, size
         self.endpoint = Endpoint(self)
-        self.device = cupy.cuda.Device()
+        self.gpu = cupy.cuda.Device().id
         self.side = cupy.cuda.Stream(non_blocking=True)  # for calls that overlap with work
         self.going, self.coming = [], []  # what isend and irecv have begun
+        # Two ranks are connected when they first speak, and then both must send and receive.
+        others = [other for other in range(size) if other != rank]
+        byte = cupy.zeros((2, size), np.uint8)
+        self._exchange(*([(other, row[other : other + 1]) for other in others] for row in byte))
 
     # ---------------------------------------------------------------- collectives
 
@@ -181,14 +180,17 @@ class NCCLCommunicator(Communicator):
 
     def _exchange(self, going, coming):
         """Messages to and from ranks, all at once: lists of (rank, array)."""
-        stream, kept = _stream(), []
+        stream = _stream()
+        going = [(to, dense(array)) for to, array in going]
+        own = [array for to, array in going if to == self.rank]
         nccl.groupStart()
         for to, array in going:
-            kept.append(dense(array))
-            if array.nbytes:
-                self.link.send(kept[-1].data.ptr, array.nbytes, nccl.NCCL_UINT8, to, stream)
+            if array.nbytes and to != self.rank:
+                self.link.send(array.data.ptr, array.nbytes, nccl.NCCL_UINT8, to, stream)
         for source, array in coming:
-            if array.nbytes:
+            if source == self.rank:
+                array[...] = own.pop(0)
+            elif array.nbytes:
                 self.link.recv(array.data.ptr, array.nbytes, nccl.NCCL_UINT8, source, stream)
         nccl.groupEnd()
 
@@ -282,10 +284,10 @@ class NCCLCommunicator(Communicator):
         x = self._array(what, x)
         if backend.array_module(x) is np:
             return cupy.asarray(x)
-        if x.device != self.device:
+        if x.data.device_id != self.gpu:
             raise ValueError(
-                f"{what}: rank {self.rank} gave an array on GPU {x.device.id}; its own is GPU "
-                f"{self.device.id}"
+                f"{what}: rank {self.rank} gave an array on GPU {x.data.device_id}; its own is GPU "
+                f"{self.gpu}"
             )
         return x
 
@@ -364,11 +366,11 @@ def _on_host(value):
 
 def _knows(x, parameters):
     """Whether NCCL can do it: moving bytes always, combining for its own dtypes."""
-    return "op" not in parameters or x.dtype.name in DTYPES
+    return "op" not in parameters or x.dtype in DTYPES
 
 
 def _dtype(x):
-    return DTYPES[x.dtype.name]
+    return DTYPES[x.dtype]
 
 
 def _stream():

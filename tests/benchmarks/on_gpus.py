@@ -23,7 +23,7 @@ from minigrad.distributed.data_parallel import DataParallel
 from minigrad.models import GPT, GPTConfig
 
 SIZES = [2**k for k in range(14, 31)]  # bytes
-ROUNDS, WARM = 20, 5
+ROUNDS, WARM = 50, 5
 
 
 def seconds(calls, comm):
