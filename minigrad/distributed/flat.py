@@ -56,7 +56,7 @@ class Unit:
     def hide(self):
         """Let go of the whole weights: the parameters keep their shapes, and are NaN."""
         for p in self.views:
-            p.data = np.broadcast_to(np.full_like(p.data, np.nan, shape=()), p.shape)
+            p.data = np.broadcast_to(np.full_like(backend.zeros((), p.data), np.nan), p.shape)
 
     def load(self, arrays):
         """Take {parameter: array}, in the weights' dtype or the master weights'."""

@@ -27,6 +27,7 @@ lone send and recv, whose partner would not know that it is asked again (send_re
 
 import numpy as np
 
+from minigrad import backend
 from minigrad.engine import primitive
 
 CONVENTION = {
@@ -174,7 +175,7 @@ all_to_all_rows.jvp(
 def send(x, /, comm, dest, tag=0):
     """Sends x; gives a zero to be added to what the rank returns, so that backward comes here."""
     comm.send(x, dest, tag)
-    return np.zeros_like(x, shape=())
+    return backend.zeros((), x)
 
 
 send.vjp(lambda g, comm, dest, tag, x_shape, x_dtype: _received(g, comm, dest, tag, x_shape))
@@ -182,7 +183,7 @@ send.jvp(lambda dx, comm, dest, tag: send(dx, comm, dest, tag))
 
 
 def _received(g, comm, source, tag, shape):
-    return recv(g + np.zeros_like(_plain(g), shape=shape), comm, source, tag)
+    return recv(g + backend.zeros(shape, _plain(g)), comm, source, tag)
 
 
 def _plain(g):

@@ -62,7 +62,7 @@ class Pipeline:
         self.parts = list(parts[comm.rank :: S])
         self.taken = schedules.taken(schedule, comm.rank)
         first = next((p.data for part in parts for p in part.parameters()), np.empty(0))
-        self.like = np.empty_like(first, shape=())  # where the model is
+        self.like = backend.zeros((), first)  # where the model is
         self.seconds = dict.fromkeys(KINDS, 0.0) | (seconds or {})
         self.layout = _layout(parts, S)
         self.most_held = 0

@@ -23,12 +23,13 @@ from minigrad.distributed.data_parallel import DataParallel
 from minigrad.models import GPT, GPTConfig
 
 SIZES = [2**k for k in range(14, 31)]  # bytes
-ROUNDS, WARM = 50, 5
+ROUNDS, WARM, QUEUED = 30, 5, 10
 
 
-def seconds(calls, comm):
-    """The median time of each call that all ranks make together, the slowest rank's: the calls
-    take turns, so that what disturbs one disturbs all."""
+def seconds(calls, comm, queued=QUEUED):
+    """The median time of each call that all ranks make together, the slowest rank's. ``queued`` of
+    them are begun before the rank waits for the GPU, as in training; the calls to compare take
+    turns, so that what disturbs one disturbs all."""
     synchronize = cupy.cuda.Device().synchronize
     times = [[] for _ in calls]
     for round in range(WARM + ROUNDS):
@@ -36,10 +37,11 @@ def seconds(calls, comm):
             comm.barrier()
             synchronize()
             start = time.perf_counter()
-            call()
+            for _ in range(queued):
+                call()
             synchronize()
             if round >= WARM:
-                found.append(time.perf_counter() - start)
+                found.append((time.perf_counter() - start) / queued)
     return comm.all_reduce(np.array([statistics.median(each) for each in times]), "max").tolist()
 
 
