@@ -167,9 +167,10 @@ def auxiliary_loss(model):
     """
     layers = [m for _, m in model.named_modules() if isinstance(m, MixtureOfExperts)]
     losses = [layer.auxiliary_loss for layer in layers]
-    if not losses or None in losses:
+    missing = sum(loss is None for loss in losses)
+    if not losses or missing:
         raise ValueError(
             f"auxiliary_loss: {type(model).__name__} has {len(losses)} MixtureOfExperts, "
-            f"{losses.count(None)} of which have not been called"
+            f"{missing} of which have not been called"
         )
     return sum(losses[1:], losses[0])

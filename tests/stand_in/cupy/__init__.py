@@ -22,6 +22,8 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         self._host = host
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if any(each is None for each in inputs):
+            return NotImplemented
         if method == "at":
             inputs = [inputs[0], *(_there(each) for each in inputs[1:])]
         return _called(getattr(ufunc, method), inputs, options)
