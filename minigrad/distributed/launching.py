@@ -69,6 +69,7 @@ def _nccl(command, size):
     identity = bytes(byte % 256 for byte in nccl.get_unique_id()).hex()
     together = {**os.environ, "MINIGRAD_ENGINE": "nccl", "MINIGRAD_SIZE": str(size)}
     together["MINIGRAD_NCCL_ID"] = identity
+    together.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # so that no stream waits for others
     return watch(
         [
             subprocess.Popen(

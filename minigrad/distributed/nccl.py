@@ -6,9 +6,8 @@ CuPy's current stream, and return before the GPU has done them, as all of CuPy's
 NumPy arrays travel by way of the GPU. Nothing is compared before a call: ranks that disagree wait
 for each other, until `minigrad launch` is stopped; try a script on the simulated engine first.
 
-NCCL knows no tags: between two ranks, messages are received in the order in which they were sent.
-What isend and irecv have begun goes on its way with the next call or wait(), and a collective waits
-for it, so answer it before the next collective.
+NCCL knows no tags: between two ranks, messages are received in the order in which they were sent,
+whichever group they were sent in; ``nccl_messages`` says how they travel.
 """
 
 import atexit
@@ -28,6 +27,8 @@ from minigrad.distributed.running import began_alike, check_started
 try:
     import cupy
     from cupy.cuda import nccl
+
+    from minigrad.distributed.nccl_messages import Outbox
 except ImportError as error:
     raise ImportError(
         "run: engine 'nccl' needs CuPy and NCCL: pip install 'cupy-cuda12x[ctk]' nvidia-nccl-cu12; "
@@ -80,25 +81,25 @@ class Endpoint:
 
 
 class NCCLCommunicator(Communicator):
-    """See ``Communicator``. ``identity`` is the group's, as ``nccl.get_unique_id`` drew it."""
+    """See ``Communicator``. ``link``: CuPy's; ``places``: the members' ranks in the job; outboxes:
+    of all of the job's ranks."""
 
     engine = "nccl"
 
-    def __init__(self, identity, rank, size):
-        self.link, self.rank, self.size = _linked(identity, rank, size), rank, size
+    def __init__(self, link, rank, places, outboxes=()):
+        self.link, self.rank, self.size = link, rank, len(places)
+        self.places, self.outboxes = places, outboxes
         self.endpoint = Endpoint(self)
         self.gpu = cupy.cuda.Device().id
         self.side = cupy.cuda.Stream(non_blocking=True)  # for calls that overlap with work
-        self.going, self.coming = [], []  # what isend and irecv have begun
         # Two ranks are connected when they first speak, and then both must send and receive.
-        others = [other for other in range(size) if other != rank]
-        byte = cupy.zeros((2, size), np.uint8)
+        others = [other for other in range(self.size) if other != rank]
+        byte = cupy.zeros((2, self.size), np.uint8)
         self._exchange(*([(other, row[other : other + 1]) for other in others] for row in byte))
 
     # ---------------------------------------------------------------- collectives
 
     def _begin(self, collective, x, algorithm, parameters, async_op):
-        self._flush()
         host = backend.array_module(x) is np
         x = dense(self._here(collective, x))
         native = algorithm is None and (collective == "all_to_all_rows" or _knows(x, parameters))
@@ -195,12 +196,10 @@ class NCCLCommunicator(Communicator):
         nccl.groupEnd()
 
     def barrier(self):
-        self._flush()
         self._all_reduce(cupy.zeros(1, np.int32), "sum")
         cupy.cuda.get_current_stream().synchronize()
 
     def split(self, color, key=0):
-        self._flush()
         told = self._objects((color, key))
         mine = sorted((k, rank) for rank, (c, k) in enumerate(told) if c == color)
         order = [rank for _, rank in mine]
@@ -208,7 +207,9 @@ class NCCLCommunicator(Communicator):
         identities = self._objects(identity() if first else None)
         if color is None:
             return None
-        return NCCLCommunicator(identities[order[0]], order.index(self.rank), len(order))
+        places = [self.places[rank] for rank in order]
+        link = _linked(identities[order[0]], order.index(self.rank), len(order))
+        return NCCLCommunicator(link, order.index(self.rank), places, self.outboxes)
 
     def _objects(self, value):
         """[a Python value of each rank], for ranks of one job."""
@@ -224,60 +225,45 @@ class NCCLCommunicator(Communicator):
     def send(self, x, dest, tag=0):
         if isinstance(x, engine.Traced):
             return ops.send(x, comm=self, dest=dest, tag=tag)
-        self._other("send", "dest", dest)
-        self._flush([(dest, self._here("send", x))])
-        cupy.cuda.get_current_stream().synchronize()
-        return None
+        return self.isend(x, dest, tag).wait()
 
     def recv(self, like, source, tag=0):
         if isinstance(like, engine.Traced):
             return ops.recv(like, comm=self, source=source, tag=tag)
-        self._other("recv", "source", source)
-        return self._message("recv", like, [], source)
+        return self.irecv(like, source, tag).wait()
 
     def send_recv(self, x, dest, source, tag=0):
         if isinstance(x, engine.Traced):
             return ops.send_recv(x, comm=self, dest=dest, source=source, tag=tag)
         if self._partners(dest, source):
             return self._array("send_recv", x).copy()
-        return self._message("send_recv", x, [(dest, self._here("send_recv", x))], source)
-
-    def _message(self, what, like, going, source):
-        host = backend.array_module(like) is np
-        out = cupy.empty(like.shape, self._array(what, like).dtype)
-        self._flush(going, [(source, out)])
-        return cupy.asnumpy(out) if host else out
+        mine = self._here("send_recv", x)
+        out = cupy.empty(mine.shape, mine.dtype)
+        self._exchange([(dest, mine)], [(source, out)])
+        return cupy.asnumpy(out) if backend.array_module(x) is np else out
 
     def isend(self, x, dest, tag=0):
         x = self._here("isend", self._untraced("isend", x))
-        self._other("isend", "dest", dest)
-        self.going.append((dest, x.copy()))
-        return Handle(self._flush)
+        to = self.places[self._other("isend", "dest", dest)]
+        gone = self.outboxes[self.places[self.rank]].send(x.copy(order="C"), to)
+        return Handle(lambda: cupy.cuda.get_current_stream().wait_event(gone))
 
     def irecv(self, like, source, tag=0):
         like = self._array("irecv", engine.plain(like))
-        self._other("irecv", "source", source)
+        place = self.places[self._other("irecv", "source", source)]
         out = cupy.empty(like.shape, like.dtype)
-        self.coming.append((source, out))
-        host = backend.array_module(like) is np
+        arrived = self.outboxes[place].recv(out, place)
 
         def finish():
-            self._flush()
-            return cupy.asnumpy(out) if host else out
+            cupy.cuda.get_current_stream().wait_event(arrived)
+            return cupy.asnumpy(out) if backend.array_module(like) is np else out
 
         return Handle(finish)
-
-    def _flush(self, going=(), coming=()):
-        """Exchange these messages and what isend and irecv have begun. One group: a message alone
-        would hold up those behind it on the same communicator until its partner has come."""
-        going, self.going = [*self.going, *going], []
-        coming, self.coming = [*self.coming, *coming], []
-        if going or coming:
-            self._exchange(going, coming)
 
     def _other(self, what, name, rank):
         if self._member(what, name, rank) == self.rank:
             raise ValueError(f"{what}: {name} is {rank}, this rank itself")
+        return rank
 
     def _here(self, what, x):
         """x on this rank's GPU. Raises ValueError for an array on another one."""
@@ -302,7 +288,12 @@ def world():
     """This process's communicator of all ranks of the job."""
     rank, size, told = _told()
     cupy.cuda.Device(rank % cupy.cuda.runtime.getDeviceCount()).use()
-    return NCCLCommunicator(told, rank, size)
+    comm = NCCLCommunicator(_linked(told, rank, size), rank, list(range(size)))
+    comm.outboxes = [
+        Outbox(_linked(drawn, rank, size), sender, rank, size)
+        for sender, drawn in enumerate(comm._objects(identity()))
+    ]
+    return comm
 
 
 def identity():
@@ -344,7 +335,6 @@ def run(fn, size, args):
     try:
         state = comm._objects(backend.random_state())[0]
         result = began_alike(fn, comm, args, state)
-        comm._flush()
         cupy.cuda.get_current_stream().synchronize()
         told = comm._objects(_on_host(result))
     except BaseException as error:

@@ -45,6 +45,22 @@ def seconds(calls, comm, queued=QUEUED):
     return comm.all_reduce(np.array([statistics.median(each) for each in times]), "max").tolist()
 
 
+def gpu_seconds(call, comm):
+    """The median time of a call on the GPU alone, which is kept busy while calls are queued."""
+    busy, times = cupy.empty(2**30, np.float32), []  # filled in about a millisecond
+    for _ in range(WARM + ROUNDS):
+        comm.barrier()
+        busy.fill(0)
+        start, end = cupy.cuda.Event(), cupy.cuda.Event()
+        start.record()
+        for _ in range(QUEUED):
+            call()
+        end.record()
+        end.synchronize()
+        times.append(cupy.cuda.get_elapsed_time(start, end) / 1e3 / QUEUED)
+    return float(comm.all_reduce(np.array(statistics.median(times[WARM:])), "max"))
+
+
 @contextlib.contextmanager
 def torch_group(comm):
     """(PyTorch, its own NCCL group of the same ranks), or None where there is no PyTorch."""
@@ -92,7 +108,7 @@ def predictions(comm, say):
     sizes, times = np.array(SIZES), []
     for nbytes in SIZES:
         call = functools.partial(group.all_reduce, cupy.ones(nbytes // 4, np.float32))
-        times += seconds([call], group)
+        times.append(gpu_seconds(call, group))
     times = np.array(times)
     design = np.stack([np.full(len(sizes), 2.0 * (P - 1)), 2 * (P - 1) / P * sizes], 1)
     fitted = np.arange(len(sizes)) % 2 == 0

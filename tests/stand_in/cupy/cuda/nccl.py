@@ -1,10 +1,13 @@
 """NCCL's calls, on pointers, by MPI."""
 
+import collections
 import ctypes
 import itertools
 
 import numpy as np
 from mpi4py import MPI
+
+from cupy import cuda
 
 NAMES = ["INT8", "UINT8", "INT32", "UINT32", "INT64", "UINT64", "FLOAT16", "FLOAT32", "FLOAT64"]
 DTYPES = [np.dtype(name.lower()) for name in NAMES]
@@ -13,7 +16,7 @@ OPS = [MPI.SUM, MPI.PROD, MPI.MAX, MPI.MIN]
 NCCL_SUM, NCCL_PROD, NCCL_MAX, NCCL_MIN = range(4)
 
 _drawn = itertools.count()
-_group = []  # messages of the group that is open
+_group = None  # messages of the group that is open
 
 
 def get_unique_id():
@@ -22,12 +25,30 @@ def get_unique_id():
 
 
 def groupStart():
-    _group.clear()
+    global _group
+    _group = []
 
 
 def groupEnd():
-    MPI.Request.Waitall([begin() for begin in _group])
-    _group.clear()
+    """The messages of the group: those with one peer after each other, as NCCL's kernels do them."""
+    global _group
+    number = collections.Counter()
+    turns = collections.defaultdict(list)
+    for key, begin in _group:
+        turns[number[key]].append(begin)
+        number[key] += 1
+    _group = None
+    for turn in sorted(turns):
+        MPI.Request.Waitall([begin() for begin in turns[turn]])
+
+
+def _message(key, begin, stream):
+    """Keep it for the end of the group, or send it on its way. A message in a group holds up what
+    comes after it, and one that is alone the stream, until it is taken: so ``Issend``."""
+    if _group is not None:
+        _group.append((key, begin))
+    else:
+        cuda.streams[stream].requests.append(begin())
 
 
 def _at(pointer, count, dtype):
@@ -85,7 +106,11 @@ class NcclCommunicator:
         self.comm.Reduce_scatter_block(whole, _at(recvbuf, recvcount, datatype), OPS[op])
 
     def send(self, sendbuf, count, datatype, peer, stream):
-        _group.append(lambda: self.comm.Isend(_at(sendbuf, count, datatype), peer))
+        _message(
+            ("to", peer), lambda: self.comm.Issend(_at(sendbuf, count, datatype), peer), stream
+        )
 
     def recv(self, recvbuf, count, datatype, peer, stream):
-        _group.append(lambda: self.comm.Irecv(_at(recvbuf, count, datatype), peer))
+        _message(
+            ("from", peer), lambda: self.comm.Irecv(_at(recvbuf, count, datatype), peer), stream
+        )
