@@ -41,12 +41,14 @@ def test_peaks_follow_from_units_and_clock():
 
 RESULTS = """# Measured
 
-A GPU, driver 1, commit abc. Made by
-`a command`.
+Made by `a command`.
 
 ## matmul fp32
 
 The ladder.
+
+A GPU, driver 1, commit abc;
+Python 3.12.
 
 | Kernel | Size | ms | Rate |
 |---|---|---|---|
@@ -68,7 +70,7 @@ def test_measured_results_are_read_by_section(tmp_path):
     assert [row["Kernel"] for row in rows] == ["naive", "tile"]
     assert rows[1] == {"Kernel": "tile", "Size": "4,096^3", "ms": "", "Rate": "8.0 TFLOP/s"}
     assert measured("flash", path) == [{"Kernel": "forward", "ms": "1.0"}]
-    assert origin(path) == "A GPU, driver 1, commit abc. Made by `a command`."
+    assert origin("matmul fp32", path) == "A GPU, driver 1, commit abc; Python 3.12."
     with pytest.raises(KeyError, match="it has matmul fp32, flash"):
         measured("decode", path)
 

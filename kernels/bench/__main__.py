@@ -2,7 +2,7 @@
 
     python -m kernels.bench                     # the whole table, printed
     python -m kernels.bench --only flash rows   # these sections
-    python -m kernels.bench --write             # and kernels/RESULTS.md from it
+    python -m kernels.bench --write             # and to kernels/RESULTS.md
 
 Each figure is the median of many runs between CUDA events; each ratio compares two figures of one
 run. Inputs are random and fresh. A kernel whose answer is wrong against float64 is not timed.
@@ -34,7 +34,7 @@ def main():
     parser.add_argument(
         "--only", nargs="+", choices=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS)
     )
-    parser.add_argument("--write", action="store_true", help="write kernels/RESULTS.md")
+    parser.add_argument("--write", action="store_true", help="to kernels/RESULTS.md")
     parser.add_argument("--once", choices=["flash", "standard"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
@@ -55,8 +55,7 @@ def main():
         print(f"-- {name}: {time.perf_counter() - start:.0f} s", flush=True)
         cupy.get_default_memory_pool().free_all_blocks()
     if options.write:
-        path = ROOT / "kernels" / "RESULTS.md"
-        path.write_text(report(found, failed) + "\n" + remarks(path), encoding="utf-8")
+        write(ROOT / "kernels" / "RESULTS.md", found, failed)
     return 1 if failed else 0
 
 
@@ -108,45 +107,42 @@ def text(row):
     return f"{first} {share} {must} {wrong} {row.note}"
 
 
-REMARKS = "## Remarks"
+REMARKS = "Remarks"
 PACKAGES = ("numpy", "numba", "numba-cuda", "cupy-cuda12x", "cupy-cuda13x", "torch")
 HEADER = """# Measured
 
-{gpu}, driver for CUDA {driver}, {day}, commit {commit}; Python {python}, {packages}. Made by
-`python -m kernels.bench --write`.
-
-The share is the peer's time over the kernel's, or the kernel's bandwidth over a device copy's, both
-of the same run. The error is that of the answer against float64, relative, in the Euclidean norm.
+Made by `python -m kernels.bench --write`; each section says when and where. The share is the peer's
+time over the kernel's, or the kernel's bandwidth over a device copy's, both of the same run. The
+error is that of the answer against float64, relative, in the Euclidean norm.
 """
 
 
-def report(found, failed):
-    """RESULTS.md: where it ran, and a table a section."""
+def write(path, found, failed):
+    """RESULTS.md: a section each, those measured now in place of their old ones; the remarks that
+    a person has written under them are kept."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    _, *parts = text.split("\n## ")
+    sections = dict(part.split("\n", 1) for part in parts)
+    for name, table in found.items():
+        lines = ["", " ".join(SECTIONS[name].__doc__.split()), "", *circumstances(), ""]
+        lines += ["| Kernel | Size | ms | Rate | Peer | Share | Must | Error | |", "|---" * 9 + "|"]
+        lines += ["| " + " | ".join(cells(row)) + " |" for row in table]
+        lines += [f"\nFAILED: {each}" for each in failed if each.startswith(name + ":")]
+        sections[name] = "\n".join(lines) + "\n"
+    order = [name for name in (*SECTIONS, REMARKS) if name in sections]
+    body = "\n".join(f"## {name}\n{sections[name].rstrip()}\n" for name in order)
+    path.write_text(f"{HEADER}\n{body}", encoding="utf-8")
+
+
+def circumstances():
+    """What a section was measured on, in two lines."""
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, cwd=ROOT).stdout.strip()
-    header = HEADER.format(
-        gpu=cupy.cuda.runtime.getDeviceProperties(0)["name"].decode(),
-        driver=f"{cupy.cuda.runtime.driverGetVersion() / 1000:.1f}",
-        day=date.today(),
-        commit=commit or "unknown",
-        python=platform.python_version(),
-        packages=", ".join(
-            f"{name} {found_version(name)}" for name in PACKAGES if found_version(name)
-        ),
-    )
-    lines = [header]
-    for name, table in found.items():
-        lines += [f"## {name}", "", " ".join(SECTIONS[name].__doc__.split()), ""]
-        lines += ["| Kernel | Size | ms | Rate | Peer | Share | Must | Error | |", "|---" * 9 + "|"]
-        lines += ["| " + " | ".join(cells(row)) + " |" for row in table] + [""]
-    lines += [f"FAILED: {each}\n" for each in failed]
-    return "\n".join(lines)
-
-
-def remarks(path):
-    """What a person has written under the tables, kept."""
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    return old[old.index(REMARKS) :] if REMARKS in old else ""
+    gpu = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    driver = f"driver for CUDA {cupy.cuda.runtime.driverGetVersion() / 1000:.1f}"
+    packages = [f"{name} {found_version(name)}" for name in PACKAGES if found_version(name)]
+    yield f"{gpu}, {driver}, {date.today()}, commit {commit or 'unknown'};"
+    yield f"Python {platform.python_version()}, {', '.join(packages)}."
 
 
 def cells(row):

@@ -9,7 +9,6 @@ from kernels.cross_entropy import cross_entropy
 from kernels.norm import layer_norm, rms_norm
 from kernels.softmax import softmax
 
-
 WAITS = "cross-entropy,"  # its forward returns once it knows that all targets are classes
 
 

@@ -3,6 +3,10 @@
 NCCL keeps no messages: one that nobody takes yet holds up all that comes after it on the same
 communicator. So each rank of the job sends on a communicator of its own, which all ranks have, and
 on a stream beside the others. What a message holds up are later ones of the same sender alone.
+
+It holds up one thing more: a kernel that CuPy runs for the first time is loaded, for which the GPU
+may finish what it has. If all ranks begin to receive, then compute what they will send by a kernel
+that is new, and send it, they wait for each other for ever: compute first.
 """
 
 import cupy

@@ -12,17 +12,21 @@ def measured(section, path=RESULTS):
     Arguments: section: its title, such as "matmul fp32"; path: of the file.
     Raises KeyError for a section that is not there, FileNotFoundError without the file.
     """
+    lines = [line for line in _section(section, path).splitlines() if line.startswith("|")]
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return [dict(zip(head, row)) for row in rows]
+
+
+def origin(section, path=RESULTS):
+    """When, on what GPU and with what a section was measured, in one line: its second paragraph.
+    Raises as ``measured`` does."""
+    return " ".join(_section(section, path).split("\n\n")[1].split())
+
+
+def _section(section, path):
     text = Path(path).read_text(encoding="utf-8")
     _, found, rest = text.partition(f"\n## {section}\n")
     if not found:
         known = [line[3:] for line in text.splitlines() if line.startswith("## ")]
         raise KeyError(f"no section {section!r} in {Path(path).name}; it has {', '.join(known)}")
-    lines = [line for line in rest.partition("\n## ")[0].splitlines() if line.startswith("|")]
-    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
-    return [dict(zip(head, row)) for row in rows]
-
-
-def origin(path=RESULTS):
-    """Where and with what the results were made: the first paragraph of the file, one line."""
-    text = Path(path).read_text(encoding="utf-8")
-    return " ".join(text.split("\n\n")[1].split())
+    return rest.partition("\n## ")[0].strip()

@@ -97,9 +97,10 @@ def check_under_way(results):
 def messages(comm):
     right, left, last = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size, comm.size - 1
     x = mine(comm)
+    double = 2 * x
     passed = comm.send_recv(x, right, left)
     first, second = comm.irecv(x, left, 7), comm.irecv(x, left, 7)
-    sent = [comm.isend(x, right, 7), comm.isend(2 * x, right, 7)]
+    sent = [comm.isend(x, right, 7), comm.isend(double, right, 7)]
     second, first = second.wait(), first.wait()
     for handle in sent:
         handle.wait()

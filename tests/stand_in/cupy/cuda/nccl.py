@@ -30,7 +30,7 @@ def groupStart():
 
 
 def groupEnd():
-    """The messages of the group: those with one peer after each other, as NCCL's kernels do them."""
+    """The messages of the group, those with one peer after each other, as in NCCL's kernels."""
     global _group
     number = collections.Counter()
     turns = collections.defaultdict(list)
