@@ -13,6 +13,7 @@ from kernels.bench.measure import (
     normal,
     require,
     section,
+    told,
     torch,
 )
 from kernels.flash_attention import LADDER, attend, flash_attention
@@ -132,8 +133,7 @@ def ladder():
         found = error(attend(rung, q, k, v)[0][-1, -1], want)
         require(rung.name, found, 1e-5 if dtype == np.float32 else 3e-3)
         ms = milliseconds(lambda rung=rung, q=q, k=k, v=v: attend(rung, q, k, v), least=5)
-        gained = "" if before is None else f"measured {before / ms:.1f}x"
-        note = f"predicted {rung.gain:g}x, {gained}" if gained else ""
+        note = told(rung, before, ms)
         size = f"{np.dtype(dtype).name}, B {B}, {heads} heads, L {L:,}, d {width}"
         yield Row(
             rung.name, size, ms, f"{flop / ms / 1e9:.1f} TFLOP/s", "-", None, None, found, note

@@ -4,7 +4,7 @@ import cupy
 import numpy as np
 
 from kernels import matmul, matmul_tensor
-from kernels.bench.measure import Row, error, milliseconds, normal, require, section
+from kernels.bench.measure import Row, error, milliseconds, normal, require, section, told
 
 
 @section("matmul fp32")
@@ -35,10 +35,8 @@ def ladder(rungs, n, dtype, most, must):
         rung.launch(a, b, c)
         wrong = require(rung.name, error(c[pick], want), most)
         ms = milliseconds(lambda rung=rung: rung.launch(a, b, c), least=5)
-        gained = (
-            "" if before is None else f"predicted {rung.gain:.1f}x, measured {before / ms:.1f}x"
-        )
-        yield Row(rung.name, size, ms, rate(n, ms), "cuBLAS", theirs / ms, None, wrong, gained)
+        note = told(rung, before, ms)
+        yield Row(rung.name, size, ms, rate(n, ms), "cuBLAS", theirs / ms, None, wrong, note)
         before = ms
     out = matmul.matmul(a, b)
     wrong = require("matmul", error(out[pick], want), most)
