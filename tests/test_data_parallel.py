@@ -8,9 +8,10 @@ from distributed_cases.data_parallel import CASES, DRAWN, built
 
 import minigrad as mg
 from minigrad import distributed as dist
-from minigrad import engine, nn
+from minigrad import engine, nn, optim
 from minigrad.distributed.data_parallel import DataParallel, in_buckets, local_batch
 from minigrad.distributed.gradients import all_reduce_gradients
+from minigrad.distributed.zero import ZeRO
 from minigrad.perf import live_bytes
 from minigrad.training import next_token_loss
 
@@ -306,6 +307,23 @@ def test_parameters_that_change_after_wrapping_are_refused(told):
 
     with pytest.raises(ValueError, match=rf"DataParallel: rank \d: {told}; make another one"):
         dist.run(main, 2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [DataParallel, lambda module, comm: ZeRO(module, comm, 1, optim.SGD)],
+    ids=["DP", "ZeRO"],
+)
+def test_uneven_shares_need_a_weight(make):
+    def main(comm, weight):
+        parallel = make(layers(1, 3), comm)
+        x = np.ones((2 + comm.rank // 2, 3), np.float32)
+        parallel.backward(parallel(x).sum(), weight=len(x) if weight else None)
+
+    dist.run(main, 3, args=(True,))
+    message = r"rank \d has [23] rows, as [12] of 3 ranks do.*backward\(loss, weight=rows\)"
+    with pytest.raises(ValueError, match=message):
+        dist.run(main, 3, args=(False,))
 
 
 def test_a_weight_must_be_positive():

@@ -677,3 +677,9 @@ def test_nothing_is_left_of_a_run_that_failed():
     gc.collect()
     after = sum(isinstance(each, greenlet) for each in gc.get_objects())
     assert after <= before + 1
+
+
+@pytest.mark.parametrize("use", [lambda handle: handle[0], lambda handle: handle.sum()])
+def test_what_is_under_way_is_no_array_yet(use):
+    with pytest.raises((TypeError, AttributeError), match=r"Handle.*wait\(\) gives the array"):
+        dist.run(lambda comm: use(comm.all_reduce(np.ones(2), async_op=True)), 2)

@@ -26,6 +26,12 @@ class Handle:
             self._finish = None  # and what it held
         return self._result
 
+    def __getattr__(self, name):
+        raise AttributeError(f"a Handle has no {name}: wait() gives the array")
+
+    def __getitem__(self, place):
+        raise TypeError("a Handle is something under way: wait() gives the array")
+
 
 class Communicator:
     """The ranks of a group, seen from one of them: ``rank``, from 0 to ``size`` − 1.

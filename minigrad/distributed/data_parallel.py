@@ -61,10 +61,12 @@ class DataParallel:
         self.kinds = gradients.kinds(module)
         self.buckets = [Bucket(parameters) for parameters in in_buckets(order, bucket_bytes)]
         self.bucket_of = {p: bucket for bucket in self.buckets for p in bucket.views}
+        self.shares = gradients.Shares("DataParallel", comm)
         gradients.broadcast_parameters(module, comm)
 
     def __call__(self, *args, **kwargs):
         """What the module makes of this rank's share."""
+        self.shares.take(args)
         self.comm.compute(self.work * sum(p.size for p in self.names), "forward")
         return self.module(*args, **kwargs)
 
@@ -77,8 +79,10 @@ class DataParallel:
         what this rank's loss counts in the mean, the size of its share if they differ.
 
         Raises DistributedError for a parameter that has no gradient, ValueError for one that has
-        been frozen, unfrozen, converted or moved in the meantime.
+        been frozen, unfrozen, converted or moved in the meantime, and for shares that differ in the
+        first pass without ``weight``.
         """
+        self.shares.check(weight)
         gradients.unchanged("DataParallel", self.module, self.kinds, self.comm)
         loss = gradients.weighted(loss, weight, self.comm)
         for bucket in self.buckets:

@@ -47,6 +47,32 @@ def weighted(loss, weight, comm):
         return loss * (comm.size * float(weight) / comm.all_reduce(np.array(float(weight))).item())
 
 
+class Shares:
+    """Whether the ranks' shares of a batch are of one size: their losses' mean is the batch's only
+    then. The first backward pass without a weight asks; later ones take it for granted."""
+
+    def __init__(self, what, comm):
+        self.what, self.comm, self.rows, self.asked = what, comm, 0, False
+
+    def take(self, args):
+        """Note the arguments of a forward pass."""
+        shape = np.shape(args[0]) if args else ()
+        self.rows = shape[0] if shape else 1
+
+    def check(self, weight):
+        """Raises ValueError, on every rank, where they differ."""
+        if weight is not None or self.asked:
+            return
+        self.asked = True
+        alike = self.comm.split(self.rows)  # the ranks with as many rows
+        if alike.size < self.comm.size:
+            raise ValueError(
+                f"{self.what}: rank {self.comm.rank} has {self.rows} rows, as {alike.size} of "
+                f"{self.comm.size} ranks do; the mean over shares that differ needs "
+                "backward(loss, weight=rows), on every rank"
+            )
+
+
 def broadcast_parameters(module, comm):
     """Give every rank rank 0's parameters."""
     with comm.phase("start"):

@@ -83,6 +83,7 @@ class ZeRO:
         self.prefetch, self.algorithm, self.work = prefetch, algorithm, work
         self.names = {p: name for name, p in module.named_parameters()}
         self.kinds = gradients.kinds(module)
+        self.shares = gradients.Shares("ZeRO", comm)
         gradients.broadcast_parameters(module, comm)
         blocks = outermost_blocks(module) if blocks is None else list(blocks)
         groups = in_groups(module, blocks)
@@ -109,6 +110,7 @@ class ZeRO:
     def __call__(self, *args, **kwargs):
         """What the module makes of this rank's share of the batch."""
         gradients.unchanged("ZeRO", self.module, self.kinds, self.comm)
+        self.shares.take(args)
         if self.stage < 3:
             self.comm.compute(self.work * sum(unit.size for unit in self.units), "forward")
             return self.module(*args, **kwargs)
@@ -122,6 +124,7 @@ class ZeRO:
         first and reduce once; stages 2 and 3 have no room for that and reduce every time. Raises
         errors, and takes ``weight``, as DataParallel does.
         """
+        self.shares.check(weight)
         gradients.unchanged("ZeRO", self.module, self.kinds, self.comm)
         loss = gradients.weighted(loss, weight, self.comm)
         for unit in self.units:
