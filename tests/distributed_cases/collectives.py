@@ -10,6 +10,7 @@ import numpy as np
 import minigrad as mg
 from distributed_cases import HOME, Case
 from minigrad import backend
+from minigrad.distributed.algorithms import CHOICES
 
 
 def drawn(rank, shape=(8, 3)):
@@ -71,6 +72,36 @@ def check_collectives(results):
         for name in want:
             np.testing.assert_allclose(got[name], want[name], rtol=1e-14, atol=1e-14, err_msg=name)
             assert np.shape(got[name]) == np.shape(want[name])
+
+
+def by_name(comm):
+    x, found = mine(comm, (12, 3)), {}
+    for name, algorithms in CHOICES.items():
+        root = {"root": 1} if name in ("broadcast", "reduce", "scatter", "gather") else {}
+        for algorithm in algorithms:
+            found[name, algorithm] = getattr(comm, name)(x, algorithm=algorithm, **root)
+    return found
+
+
+def check_by_name(results):
+    P = len(results)
+    X = np.stack([drawn(rank, (12, 3)) for rank in range(P)])
+    shares = X.reshape(P, P, 12 // P, 3)
+    for rank, found in enumerate(results):
+        want = {
+            "all_reduce": X.sum(0),
+            "broadcast": X[1],
+            "reduce": X.sum(0) * (rank == 1),
+            "all_gather": X.reshape(-1, 3),
+            "scatter": shares[1, rank],
+            "gather": X.reshape(-1, 3) * (rank == 1),
+            "reduce_scatter": shares[:, rank].sum(0),
+            "all_to_all": shares[:, rank].reshape(12, 3),
+        }
+        assert want.keys() == {name for name, _ in found}
+        for (name, algorithm), got in found.items():
+            message = f"{name}, {algorithm}"
+            np.testing.assert_allclose(got, want[name], rtol=1e-14, atol=1e-14, err_msg=message)
 
 
 def under_way(comm):
@@ -323,6 +354,7 @@ KINDS = {
         functools.partial(collectives, place=lambda comm: drawn(comm.rank)),
         check_collectives,
     ),
+    "by name": (by_name, check_by_name),
     "under way": (under_way, check_under_way),
     "messages": (messages, check_messages),
     "answers": (answers, check_answers),
