@@ -1,7 +1,7 @@
 """``minigrad launch -n N script.py``: a script as N processes, one for each rank.
 
-``distributed.run(fn)`` in the script then runs on MPI or NCCL with N ranks; with NCCL, "cuda" is the
-rank's own GPU.
+``distributed.run(fn)`` in the script then runs on MPI or NCCL with N ranks; with NCCL, "cuda" is
+the rank's own GPU.
 """
 
 import argparse

@@ -28,7 +28,7 @@ try:
     import cupy
     from cupy.cuda import nccl
 
-    from minigrad.distributed.nccl_messages import Outbox
+    from minigrad.distributed.nccl_messages import Outbox, hold
 except ImportError as error:
     raise ImportError(
         "run: engine 'nccl' needs CuPy and NCCL: pip install 'cupy-cuda12x[ctk]' nvidia-nccl-cu12; "
@@ -92,6 +92,7 @@ class NCCLCommunicator(Communicator):
         self.endpoint = Endpoint(self)
         self.gpu = cupy.cuda.Device().id
         self.side = cupy.cuda.Stream(non_blocking=True)  # for calls that overlap with work
+        self.held = []  # what they work on
         # Two ranks are connected when they first speak, and then both must send and receive.
         others = [other for other in range(self.size) if other != rank]
         byte = cupy.zeros((2, self.size), np.uint8)
@@ -121,8 +122,9 @@ class NCCLCommunicator(Communicator):
         with self.side:
             out = work()
             done = self.side.record()
+        hold(self.held, done, x)
 
-        def finish(_alive=x):
+        def finish():
             cupy.cuda.get_current_stream().wait_event(done)
             return cupy.asnumpy(out) if host else out
 

@@ -14,6 +14,13 @@ import numpy as np
 from cupy.cuda import nccl
 
 
+def hold(held, done, array):
+    """Keep an array in memory that a stream beside the current one works on, until the event
+    ``done``, in the list ``held`` of such (event, array); those that are done with are let go."""
+    held[:] = [(event, each) for event, each in held if not event.done]
+    held.append((done, array))
+
+
 class Outbox:
     """What one rank of the job sends, seen from any of them: ``link`` is CuPy's NcclCommunicator.
 
@@ -23,7 +30,7 @@ class Outbox:
 
     def __init__(self, link, sender, rank, size):
         self.link, self.stream = link, cupy.cuda.Stream(non_blocking=True)
-        self.held = []  # (event, array): arrays on their way, which must stay in memory
+        self.held = []
         others = [other for other in range(size) if other != rank] if rank == sender else [sender]
         byte = cupy.zeros(1, np.uint8)
         nccl.groupStart()
@@ -46,6 +53,5 @@ class Outbox:
         if array.nbytes:
             call(array.data.ptr, array.nbytes, nccl.NCCL_UINT8, other, self.stream.ptr)
         done = self.stream.record()
-        self.held = [(event, each) for event, each in self.held if not event.done]
-        self.held.append((done, array))
+        hold(self.held, done, array)
         return done
