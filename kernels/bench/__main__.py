@@ -2,7 +2,7 @@
 
     python -m kernels.bench                     # the whole table, printed
     python -m kernels.bench --only flash rows   # these sections
-    python -m kernels.bench --write             # and to kernels/RESULTS.md
+    python -m kernels.bench --write             # and put into kernels/RESULTS.md
 
 Each figure is the median of many runs between CUDA events; each ratio compares two figures of one
 run. Inputs are random and fresh. A kernel whose answer is wrong against float64 is not timed.
@@ -34,7 +34,7 @@ def main():
     parser.add_argument(
         "--only", nargs="+", choices=list(SECTIONS), metavar="SECTION", help=", ".join(SECTIONS)
     )
-    parser.add_argument("--write", action="store_true", help="to kernels/RESULTS.md")
+    parser.add_argument("--write", action="store_true", help="put them into kernels/RESULTS.md")
     parser.add_argument("--once", choices=["flash", "standard"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
@@ -122,9 +122,9 @@ def write(path, found, failed):
     a person has written under them are kept."""
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     _, *parts = text.split("\n## ")
-    sections = dict(part.split("\n", 1) for part in parts)
+    sections, where = dict(part.split("\n", 1) for part in parts), circumstances()
     for name, table in found.items():
-        lines = ["", " ".join(SECTIONS[name].__doc__.split()), "", *circumstances(), ""]
+        lines = ["", " ".join(SECTIONS[name].__doc__.split()), "", where, ""]
         lines += ["| Kernel | Size | ms | Rate | Peer | Share | Must | Error | |", "|---" * 9 + "|"]
         lines += ["| " + " | ".join(cells(row)) + " |" for row in table]
         lines += [f"\nFAILED: {each}" for each in failed if each.startswith(name + ":")]
@@ -135,14 +135,14 @@ def write(path, found, failed):
 
 
 def circumstances():
-    """What a section was measured on, in two lines."""
+    """What sections were measured on, in two lines."""
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, cwd=ROOT).stdout.strip()
     gpu = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     driver = f"driver for CUDA {cupy.cuda.runtime.driverGetVersion() / 1000:.1f}"
     packages = [f"{name} {found_version(name)}" for name in PACKAGES if found_version(name)]
-    yield f"{gpu}, {driver}, {date.today()}, commit {commit or 'unknown'};"
-    yield f"Python {platform.python_version()}, {', '.join(packages)}."
+    python = f"Python {platform.python_version()}, {', '.join(packages)}."
+    return f"{gpu}, {driver}, {date.today()}, commit {commit or 'unknown'};\n{python}"
 
 
 def cells(row):

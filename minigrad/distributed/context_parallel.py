@@ -15,7 +15,7 @@ import numpy as np
 from minigrad import backend, nn
 from minigrad.distributed.gradients import all_reduce_gradients
 from minigrad.distributed.ring_attention import ring_attention
-from minigrad.distributed.shards import LAYOUTS, positions, shard
+from minigrad.distributed.shards import IGNORED, LAYOUTS, positions, shard
 from minigrad.distributed.ulysses import ulysses_attention
 from minigrad.engine import plain
 from minigrad.nn.layers import one_of
@@ -78,7 +78,7 @@ def shard_loss(model, x, y, comm, layout="contiguous"):
     logits = model(shard(x, comm, layout), positions=places)  # (B, L/P) -> (B, L/P, V)
     logits = logits.astype(np.float32) if logits.dtype in backend.HALF else logits
     own = backend.to_device(shard(y, comm, layout), logits.device)
-    counted = int((plain(y) != -100).sum()) or math.nan  # of none there is no mean
+    counted = int((plain(y) != IGNORED).sum()) or math.nan  # of none there is no mean
     return cross_entropy(logits, own, reduction="sum") / counted
 
 

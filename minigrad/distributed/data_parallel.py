@@ -23,7 +23,7 @@ class DataParallel:
 
     Ranks begin with rank 0's parameters. With a loss that is a mean over the rank's share, and
     shares of one size, the mean gradient is that of the whole batch on one device; with shares of
-    several sizes it is where ``backward`` is told each rank's (nothing notices if it is not).
+    several sizes it is where ``backward`` is told each rank's, and the first one asks for it.
     Dropout: ranks have equal random states at the start of a run; ``mg.manual_seed`` makes them
     differ. Freezing or converting parameters afterwards asks for another DataParallel.
 
@@ -82,9 +82,8 @@ class DataParallel:
         been frozen, unfrozen, converted or moved in the meantime, and for shares that differ in the
         first pass without ``weight``.
         """
-        self.shares.check(weight)
         gradients.unchanged("DataParallel", self.module, self.kinds, self.comm)
-        loss = gradients.weighted(loss, weight, self.comm)
+        loss = self.shares.weighted(loss, weight)
         for bucket in self.buckets:
             bucket.missing = set(bucket.views)
         self.waiting = list(reversed(self.buckets))  # the next to leave is the last

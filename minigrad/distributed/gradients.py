@@ -37,33 +37,39 @@ def scale_gradients(parameters, factor):
             p.grad = Tensor.constant(p.grad.data * p.dtype.type(factor))
 
 
-def weighted(loss, weight, comm):
-    """A rank's loss times P·weight/Σ weights: the mean of these is the weighted mean of losses."""
-    if weight is None:
-        return loss
-    if not weight > 0:
-        raise ValueError(f"backward: rank {comm.rank}: weight must be positive, got {weight}")
-    with comm.phase("weights of shares"):
-        return loss * (comm.size * float(weight) / comm.all_reduce(np.array(float(weight))).item())
-
-
 class Shares:
-    """Whether the ranks' shares of a batch are of one size: their losses' mean is the batch's only
-    then. The first backward pass without a weight asks; later ones take it for granted."""
+    """What the ranks' losses count in the mean over the batch: alike, if their shares have as many
+    rows, or as the weights say that the ranks give."""
 
     def __init__(self, what, comm):
-        self.what, self.comm, self.rows, self.asked = what, comm, 0, False
+        self.what, self.comm, self.rows, self.checked = what, comm, 0, False
 
     def take(self, args):
         """Note the arguments of a forward pass."""
         shape = np.shape(args[0]) if args else ()
         self.rows = shape[0] if shape else 1
 
-    def check(self, weight):
-        """Raises ValueError, on every rank, where they differ."""
-        if weight is not None or self.asked:
+    def weighted(self, loss, weight):
+        """A rank's loss times P·weight/Σ weights: the mean of these is the weighted mean of losses.
+
+        Raises ValueError for a weight that is not positive; and on every rank, in the first call
+        without one, for shares that differ (later calls take them for granted).
+        """
+        if weight is None:
+            self._check()
+            return loss
+        rank, size = self.comm.rank, self.comm.size
+        if not weight > 0:
+            raise ValueError(f"backward: rank {rank}: weight must be positive, got {weight}")
+        with self.comm.phase("weights of shares"):
+            return loss * (
+                size * float(weight) / self.comm.all_reduce(np.array(float(weight))).item()
+            )
+
+    def _check(self):
+        if self.checked:
             return
-        self.asked = True
+        self.checked = True
         alike = self.comm.split(self.rows)  # the ranks with as many rows
         if alike.size < self.comm.size:
             raise ValueError(

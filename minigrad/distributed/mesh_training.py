@@ -26,8 +26,8 @@ from minigrad.distributed.context_parallel import context_parallel
 from minigrad.distributed.expert_parallel import average_gradients, expert_parallel
 from minigrad.distributed.gpt_parts import cut
 from minigrad.distributed.gradients import scale_gradients
-from minigrad.distributed.pipeline import IGNORED, Pipeline
-from minigrad.distributed.shards import positions, shard
+from minigrad.distributed.pipeline import Pipeline
+from minigrad.distributed.shards import IGNORED, positions, shard
 
 AXES = ("data", "expert", "context", "pipeline", "tensor")
 

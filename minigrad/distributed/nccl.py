@@ -36,11 +36,16 @@ except ImportError as error:
     ) from error
 
 DTYPES = {
-    backend.as_dtype(name): getattr(nccl, f"NCCL_{name.upper()}", 9)  # CuPy may not know bfloat16
-    for name in (
-        *("int8", "uint8", "int32", "uint32", "int64", "uint64"),
-        *("float16", "bfloat16", "float32", "float64"),
-    )
+    np.dtype(np.int8): nccl.NCCL_INT8,
+    np.dtype(np.uint8): nccl.NCCL_UINT8,
+    np.dtype(np.int32): nccl.NCCL_INT32,
+    np.dtype(np.uint32): nccl.NCCL_UINT32,
+    np.dtype(np.int64): nccl.NCCL_INT64,
+    np.dtype(np.uint64): nccl.NCCL_UINT64,
+    np.dtype(np.float16): nccl.NCCL_FLOAT16,
+    np.dtype(np.float32): nccl.NCCL_FLOAT32,
+    np.dtype(np.float64): nccl.NCCL_FLOAT64,
+    backend.bfloat16: getattr(nccl, "NCCL_BFLOAT16", 9),  # which not every CuPy names
 }
 OPS = {
     "sum": nccl.NCCL_SUM,
@@ -209,9 +214,9 @@ class NCCLCommunicator(Communicator):
         identities = self._objects(identity() if first else None)
         if color is None:
             return None
-        places = [self.places[rank] for rank in order]
-        link = _linked(identities[order[0]], order.index(self.rank), len(order))
-        return NCCLCommunicator(link, order.index(self.rank), places, self.outboxes)
+        own, places = order.index(self.rank), [self.places[rank] for rank in order]
+        link = _linked(identities[order[0]], own, len(order))
+        return NCCLCommunicator(link, own, places, self.outboxes)
 
     def _objects(self, value):
         """[a Python value of each rank], for ranks of one job."""
@@ -242,7 +247,7 @@ class NCCLCommunicator(Communicator):
         mine = self._here("send_recv", x)
         out = cupy.empty(mine.shape, mine.dtype)
         self._exchange([(dest, mine)], [(source, out)])
-        return cupy.asnumpy(out) if backend.array_module(x) is np else out
+        return backend.beside(out, x)
 
     def isend(self, x, dest, tag=0):
         x = self._here("isend", self._untraced("isend", x))
@@ -258,7 +263,7 @@ class NCCLCommunicator(Communicator):
 
         def finish():
             cupy.cuda.get_current_stream().wait_event(arrived)
-            return cupy.asnumpy(out) if backend.array_module(like) is np else out
+            return backend.beside(out, like)
 
         return Handle(finish)
 

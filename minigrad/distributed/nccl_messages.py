@@ -34,7 +34,7 @@ class Outbox:
         others = [other for other in range(size) if other != rank] if rank == sender else [sender]
         byte = cupy.zeros(1, np.uint8)
         nccl.groupStart()
-        for other in others if size > 1 else ():
+        for other in others:
             call = link.send if rank == sender else link.recv
             call(byte.data.ptr, 1, nccl.NCCL_UINT8, other, self.stream.ptr)
         nccl.groupEnd()

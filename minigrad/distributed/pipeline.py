@@ -25,10 +25,9 @@ import minigrad as mg
 from minigrad import backend
 from minigrad.distributed import schedules
 from minigrad.distributed.schedules import KINDS
+from minigrad.distributed.shards import IGNORED
 from minigrad.distributed.split_backward import input_gradient, weight_gradients
 from minigrad.nn.layers import as_tensor
-
-IGNORED = -100  # a target that does not count
 
 
 class Pipeline:
@@ -164,7 +163,7 @@ class Pipeline:
                 f"{self.M} equal micro-batches"
             )
         x = x if backend.is_array(x) else np.asarray(x)
-        return np.split(backend.to_device(x, backend.device_of(self.like)), self.M)
+        return np.split(backend.beside(x, self.like), self.M)
 
     def _weights_of_losses(self, counted):
         """What the mean loss of each micro-batch counts in that of the batch."""

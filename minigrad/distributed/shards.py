@@ -11,6 +11,7 @@ import numpy as np
 from minigrad import backend
 from minigrad.engine import plain
 
+IGNORED = -100  # a target that does not count
 LAYOUTS = ("contiguous", "zigzag")
 
 

@@ -124,9 +124,8 @@ class ZeRO:
         first and reduce once; stages 2 and 3 have no room for that and reduce every time. Raises
         errors, and takes ``weight``, as DataParallel does.
         """
-        self.shares.check(weight)
         gradients.unchanged("ZeRO", self.module, self.kinds, self.comm)
-        loss = gradients.weighted(loss, weight, self.comm)
+        loss = self.shares.weighted(loss, weight)
         for unit in self.units:
             unit.begin()
         reduce = reduce or self.stage >= 2

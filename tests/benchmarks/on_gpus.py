@@ -26,8 +26,8 @@ SIZES = [2**k for k in range(14, 31)]  # bytes
 ROUNDS, WARM, QUEUED = 30, 5, 10
 
 
-def seconds(calls, comm, queued=QUEUED):
-    """The median time of each call that all ranks make together, the slowest rank's. ``queued`` of
+def seconds(calls, comm):
+    """The median time of each call that all ranks make together, the slowest rank's. QUEUED of
     them are begun before the rank waits for the GPU, as in training; the calls to compare take
     turns, so that what disturbs one disturbs all."""
     synchronize = cupy.cuda.Device().synchronize
@@ -37,11 +37,11 @@ def seconds(calls, comm, queued=QUEUED):
             comm.barrier()
             synchronize()
             start = time.perf_counter()
-            for _ in range(queued):
+            for _ in range(QUEUED):
                 call()
             synchronize()
             if round >= WARM:
-                found.append((time.perf_counter() - start) / queued)
+                found.append((time.perf_counter() - start) / QUEUED)
     return comm.all_reduce(np.array([statistics.median(each) for each in times]), "max").tolist()
 
 

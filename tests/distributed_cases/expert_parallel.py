@@ -11,6 +11,7 @@ from distributed_cases import HOME, Case
 from minigrad import nn, optim
 from minigrad.distributed import expert_parallel
 from minigrad.models import GPT, GPTConfig
+from minigrad.training import next_token_loss
 
 STEPS, BATCH, LENGTH, VOCABULARY, WIDTH, EXPERTS = 5, 8, 7, 11, 12, 4
 DRAWN = np.random.default_rng(5).integers(VOCABULARY, size=(STEPS, BATCH, LENGTH + 1))
@@ -66,17 +67,13 @@ def built(layer=nn.MixtureOfExperts, capacity_factor=None, top_k=2, gates="chose
     return model.astype("float64")
 
 
-def cross_entropy(logits, targets):
-    return mg.cross_entropy(logits, mg.tensor(targets, device=logits.device))
-
-
 def trained(model, share=1, part=0, average=None):
     """(losses, [choices dropped]) of some steps on one share of each batch."""
     optimizer = optim.AdamW(model.parameters(), lr=1e-2)
     losses, dropped = [], []
     for ids in np.split(DRAWN, share, axis=1)[part]:
         optimizer.zero_grad()
-        loss = cross_entropy(model(ids[:, :-1]), ids[:, 1:]) + 0.1 * nn.auxiliary_loss(model)
+        loss = next_token_loss(model, ids[:, :-1], ids[:, 1:]) + 0.1 * nn.auxiliary_loss(model)
         loss.backward()
         if average is not None:
             average(model)

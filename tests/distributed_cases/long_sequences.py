@@ -13,6 +13,7 @@ from minigrad.distributed.ring_attention import ring_attention
 from minigrad.distributed.shards import positions, shard
 from minigrad.distributed.ulysses import ulysses_attention
 from minigrad.models import GPT, GPTConfig
+from minigrad.training import next_token_loss
 
 LENGTH, HEADS = 24, (4, 4)
 KINDS = {
@@ -74,7 +75,7 @@ def reference():
     losses = []
     for ids, targets in zip(TOKENS[..., :-1], TARGETS):
         optimizer.zero_grad()
-        loss = mg.cross_entropy(model(ids), mg.tensor(targets, device=HOME))
+        loss = next_token_loss(model, ids, targets)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

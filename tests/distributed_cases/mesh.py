@@ -4,13 +4,13 @@ import functools
 
 import numpy as np
 
-import minigrad as mg
 from distributed_cases import HOME, Case, values
 from minigrad import distributed as dist
 from minigrad import nn, optim
 from minigrad.distributed import schedules
 from minigrad.distributed.mesh_training import MeshTraining
 from minigrad.models import GPT, GPTConfig
+from minigrad.training import next_token_loss
 
 STEPS, BATCH, LENGTH, VOCABULARY = 5, 8, 8, 12
 DRAWN = np.random.default_rng(6).integers(VOCABULARY, size=(STEPS, BATCH, LENGTH + 1))
@@ -68,7 +68,7 @@ def reference(how, **model):
     frozen(model, how.get("names", ()))
 
     def step(x, y):
-        loss = mg.cross_entropy(model(x), mg.tensor(y, device=HOME))
+        loss = next_token_loss(model, x, y)
         loss.backward()
         return loss.item()
 

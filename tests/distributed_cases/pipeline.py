@@ -5,13 +5,13 @@ from functools import partial
 
 import numpy as np
 
-import minigrad as mg
 from distributed_cases import HOME, Case, values
 from minigrad.distributed import schedules
 from minigrad.distributed.gpt_parts import cut
 from minigrad.distributed.pipeline import Pipeline, generate
 from minigrad.models import GPT, GPTConfig
 from minigrad.optim import AdamW
+from minigrad.training import next_token_loss
 
 STEPS, BATCH, LENGTH, VOCABULARY = 5, 8, 6, 11
 DRAWN = np.random.default_rng(3).integers(VOCABULARY, size=(STEPS, BATCH, LENGTH + 1))
@@ -30,7 +30,7 @@ def reference(layers, tie_weights):
     optimizer, losses = AdamW(model.parameters(), lr=1e-2), []
     for ids in DRAWN:
         optimizer.zero_grad()
-        loss = mg.cross_entropy(model(ids[:, :-1]), mg.tensor(ids[:, 1:], device=HOME))
+        loss = next_token_loss(model, ids[:, :-1], ids[:, 1:])
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
